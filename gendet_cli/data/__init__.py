@@ -1,0 +1,1 @@
+"""Data layouts, the feature store and degradations."""

@@ -1,0 +1,1 @@
+"""How the stages of a scan run on this machine."""

@@ -1,0 +1,1 @@
+"""A name to pixels: find, read, decode, prepare."""

@@ -1,0 +1,1 @@
+"""Hooks, the registry, and the API that plugin authors import."""

@@ -1,0 +1,62 @@
+"""Everything a plugin may import. What is heavy is imported when it is first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from gendet_cli.errors import ExportError, GendetError, PluginError, SettingsError, WeightsError
+from gendet_cli.plugin.hookspecs import hookimpl
+from gendet_cli.plugin.specs import Backbone, BackboneSpec, MethodSpec, Runtime
+from gendet_cli.types import Evidence, Preprocessing, Sample, Source
+
+if TYPE_CHECKING:
+    from gendet_cli.detector.files import read_weights, sha256_of, weights_folder
+    from gendet_cli.detector.runtimes import OnnxRunner, TorchRunner, torch_device
+    from gendet_cli.model import methods
+    from gendet_cli.model.training import Fit
+
+__all__ = [
+    "Backbone",
+    "BackboneSpec",
+    "Evidence",
+    "ExportError",
+    "Fit",
+    "GendetError",
+    "MethodSpec",
+    "OnnxRunner",
+    "PluginError",
+    "Preprocessing",
+    "Runtime",
+    "Sample",
+    "SettingsError",
+    "Source",
+    "TorchRunner",
+    "WeightsError",
+    "hookimpl",
+    "methods",
+    "read_weights",
+    "sha256_of",
+    "torch_device",
+    "weights_folder",
+]
+
+_LAZY = {
+    "Fit": ("gendet_cli.model.training", "Fit"),
+    "OnnxRunner": ("gendet_cli.detector.runtimes", "OnnxRunner"),
+    "TorchRunner": ("gendet_cli.detector.runtimes", "TorchRunner"),
+    "methods": ("gendet_cli.model.methods", ""),
+    "read_weights": ("gendet_cli.detector.files", "read_weights"),
+    "sha256_of": ("gendet_cli.detector.files", "sha256_of"),
+    "torch_device": ("gendet_cli.detector.runtimes", "torch_device"),
+    "weights_folder": ("gendet_cli.detector.files", "weights_folder"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a heavy part on first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, attribute = _LAZY[name]
+    loaded = importlib.import_module(module)
+    return getattr(loaded, attribute) if attribute else loaded

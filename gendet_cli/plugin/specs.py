@@ -1,0 +1,108 @@
+"""What a plugin offers: backbones and methods, as small values with the expensive part behind a call."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from gendet_cli.errors import ExportError
+from gendet_cli.types import Preprocessing
+
+if TYPE_CHECKING:
+    from gendet_cli.model.training import Fit
+    from gendet_cli.types import Float32Array
+
+__all__ = ["Backbone", "BackboneSpec", "MethodSpec", "Runtime"]
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What a model is to be run with.
+
+    Attributes:
+        kind: ``onnx`` (onnxruntime, never imports torch) or ``torch``.
+        device: ``cpu``, ``cuda`` or ``cuda:N``. A device that is not there is an error, never replaced.
+        allow_network: whether weights may be downloaded.
+    """
+
+    kind: Literal["onnx", "torch"] = "onnx"
+    device: str = "cpu"
+    allow_network: bool = False
+
+
+class Backbone(ABC):
+    """A frozen feature extractor E: views -> feature.
+
+    Attributes:
+        name: full name, e.g. ``clip:ViT-B-16-quickgelu/openai``.
+        dimension: length D of a feature.
+        weights_sha256: digest of the weights; a detector refuses a backbone whose digest is another.
+        preprocessing: how pixels become views; one entry per part (joined backbones have several).
+    """
+
+    name: str
+    dimension: int
+    weights_sha256: str
+    preprocessing: tuple[Preprocessing, ...]
+
+    @abstractmethod
+    def features(self, views: tuple[Float32Array, ...]) -> Float32Array:
+        """Features of a batch.
+
+        Args:
+            views: per entry of ``preprocessing`` an array (B, V, 3, size, size), float32, normalised.
+
+        Returns:
+            float32 (B, D). A row depends on its own picture alone, to the last bit.
+        """
+
+    def onnx_models(self) -> tuple[Any, ...]:
+        """Per part an ``onnx.ModelProto``: ``views`` (batch, V, 3, size, size) -> ``feature`` (batch, D_part).
+
+        Raises:
+            ExportError: this backbone has no graph.
+        """
+        raise ExportError(
+            f"the backbone {self.name} has no ONNX graph", hint="implement onnx_models() in the plugin that offers it"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneSpec:
+    """A family of backbones that a plugin offers.
+
+    Attributes:
+        name: the part of a backbone's name before the colon.
+        summary: one line for ``gendet plugins``.
+        open: (variant, runtime) -> backbone; the variant is the part after the colon, or ``""`` for the default.
+            Heavy libraries are imported here, not at the top of the plugin.
+        runtimes: the runtimes ``open`` accepts.
+    """
+
+    name: str
+    summary: str
+    open: Callable[[str, Runtime], Backbone]
+    runtimes: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch")
+
+
+@dataclass(frozen=True, slots=True)
+class MethodSpec:
+    """A way to turn features into a detector's head.
+
+    Attributes:
+        name: as given to ``gendet train --method``.
+        summary: one line for ``gendet plugins``.
+        settings: dataclass of this method's settings; its defaults are the method's own.
+        build: (settings, dimension D) -> untrained ``torch.nn.Module`` head: (B, D) -> (discrepancy (B,), logit (B,)).
+        fit: trains the head that ``build`` made on the features of a :class:`gendet_cli.model.training.Fit`.
+        has_discrepancy: whether the head's first output is the mean squared teacher/student difference.
+    """
+
+    name: str
+    summary: str
+    settings: type[Any]
+    build: Callable[[Any, int], Any]
+    fit: Callable[[Fit], Any]
+    has_discrepancy: bool = True

@@ -1,0 +1,1 @@
+"""Detectors and backbones that ship with gendet; see the README in each folder."""
