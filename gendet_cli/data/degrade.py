@@ -7,6 +7,7 @@ picture in every run, on every machine and in every order.
 import io
 import random
 from collections.abc import Callable
+from functools import partial
 
 from PIL import Image
 
@@ -50,3 +51,11 @@ def training_copy(image: Image.Image, sha256: str, copy: int) -> Image.Image:
     if draw.random() < SHRINK_PROBABILITY:
         image = shrink(image, draw.uniform(*SHRINK_RANGE))
     return recompress(image, draw.randint(*TRAIN_JPEG_RANGE))
+
+
+def transform(name: str) -> Transform:
+    """The transform called ``raw``, ``aligned`` or ``training:<copy>``. Raises KeyError for another name."""
+    kind, _, copy = name.partition(":")
+    if kind == "training":
+        return partial(training_copy, copy=int(copy))
+    return {"raw": keep, "aligned": align}[name]

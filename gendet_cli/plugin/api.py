@@ -11,7 +11,7 @@ from gendet_cli.plugin.specs import Backbone, BackboneSpec, MethodSpec, Runtime
 from gendet_cli.types import Evidence, Preprocessing, Sample, Source
 
 if TYPE_CHECKING:
-    from gendet_cli.detector.files import read_weights, sha256_of, weights_folder
+    from gendet_cli.detector.files import read_weights, require_hash, sha256_of, weights_folder
     from gendet_cli.detector.runtimes import OnnxRunner, TorchRunner, torch_device
     from gendet_cli.model import methods
     from gendet_cli.model.training import Fit
@@ -36,6 +36,7 @@ __all__ = [
     "hookimpl",
     "methods",
     "read_weights",
+    "require_hash",
     "sha256_of",
     "torch_device",
     "weights_folder",
@@ -47,6 +48,7 @@ _LAZY = {
     "TorchRunner": ("gendet_cli.detector.runtimes", "TorchRunner"),
     "methods": ("gendet_cli.model.methods", ""),
     "read_weights": ("gendet_cli.detector.files", "read_weights"),
+    "require_hash": ("gendet_cli.detector.files", "require_hash"),
     "sha256_of": ("gendet_cli.detector.files", "sha256_of"),
     "torch_device": ("gendet_cli.detector.runtimes", "torch_device"),
     "weights_folder": ("gendet_cli.detector.files", "weights_folder"),

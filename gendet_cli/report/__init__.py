@@ -1,1 +1,1 @@
-"""Rows to CSV, JSON, JSONL and tables."""
+"""A report value to text: CSV, JSON, JSONL and the terminal's table. Reads and writes nothing itself."""

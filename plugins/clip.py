@@ -1,0 +1,162 @@
+"""CLIP image towers: the embedded ViT-B/16 in torch or onnxruntime, and any other open_clip model in torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gendet_cli.plugin.api import (
+    Backbone,
+    BackboneSpec,
+    OnnxRunner,
+    Preprocessing,
+    Runtime,
+    SettingsError,
+    TorchRunner,
+    WeightsError,
+    hookimpl,
+    read_weights,
+    require_hash,
+    weights_folder,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+EMBEDDED = "ViT-B-16-quickgelu/openai"
+FOLDER = "clip-vit-b-16"
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+TRANSPOSED = "^T"
+
+
+class EmbeddedClip(Backbone):
+    """CLIP ViT-B/16: the 512-d image embedding of the whole picture, shrunk and centre-cropped to 224 px."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.name = f"clip:{EMBEDDED}"
+        self.dimension = 512
+        self.preprocessing = (Preprocessing("resize-crop", 224, 1, MEAN, STD),)
+        self._folder = weights_folder(FOLDER)
+        self._hashes = json.loads((self._folder / "backbone.json").read_text(encoding="utf-8"))["sha256"]
+        self.weights_sha256 = self._hashes["weights.safetensors"]
+        self._run = self._onnx(runtime.device) if runtime.kind == "onnx" else self._torch(runtime.device)
+
+    def _weights(self) -> dict[str, NDArray[np.float32]]:
+        return read_weights(self._folder / "weights.safetensors", self.weights_sha256)
+
+    def _graph(self) -> bytes:
+        path = self._folder / "graph.onnx"
+        require_hash(path, self._hashes["graph.onnx"])
+        return path.read_bytes()
+
+    def _onnx(self, device: str) -> Any:
+        initializers = {}
+        for name, tensor in self._weights().items():
+            initializers[name] = tensor
+            if tensor.ndim == 2:
+                initializers[name + TRANSPOSED] = tensor.T.copy()
+        wanted = json.loads((self._folder / "backbone.json").read_text(encoding="utf-8"))["external"]
+        runner = OnnxRunner(self._graph(), device, {name: initializers[name] for name in wanted})
+        return lambda views: runner.run(views, ["embedding"])
+
+    def _torch(self, device: str) -> Any:
+        import open_clip
+        import torch
+
+        visual = open_clip.create_model(EMBEDDED.split("/")[0], load_weights=False).visual
+        visual.load_state_dict({name: torch.from_numpy(t) for name, t in self._weights().items()}, strict=True)
+        return TorchRunner(visual, device).run
+
+    def features(self, views: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
+        """views ((B, 1, 3, 224, 224),) -> (B, 512) float32, not normalised."""
+        (embedding,) = self._run(views[0][:, 0])
+        return embedding  # type: ignore[no-any-return]
+
+    def onnx_models(self) -> tuple[Any, ...]:
+        """The graph with its float32 weights inside: ``views`` (batch, 3, 224, 224) -> ``embedding`` (batch, 512)."""
+        import onnx
+        from onnx import numpy_helper
+
+        model = onnx.load_from_string(self._graph())
+        weights = self._weights()
+        for initializer in model.graph.initializer:
+            if initializer.data_location == onnx.TensorProto.EXTERNAL:
+                name = initializer.name
+                tensor = weights[name.removesuffix(TRANSPOSED)]
+                tensor = tensor.T.copy() if name.endswith(TRANSPOSED) else tensor
+                initializer.CopyFrom(numpy_helper.from_array(tensor, name))
+        return (model,)
+
+
+class OpenClip(Backbone):
+    """Any open_clip model's image embedding; weights from a file, or through open_clip where the network is allowed."""
+
+    def __init__(self, model: str, tag: str, runtime: Runtime) -> None:
+        import open_clip
+        import torch
+
+        if model not in open_clip.list_models():
+            raise SettingsError(f"open_clip knows no model {model!r}", hint="python -c 'import open_clip; open_clip.list_models()'")
+        config = open_clip.get_pretrained_cfg(model, tag)
+        if not config and not Path(tag).is_file():
+            raise SettingsError(
+                f"open_clip knows no weights {tag!r} for {model}",
+                hint=f"use one of {', '.join(open_clip.list_pretrained_tags_by_model(model))} or a safetensors file",
+            )
+        path = Path(tag) if Path(tag).is_file() else _downloaded(model, tag, config, runtime.allow_network)
+        network = open_clip.create_model(model, pretrained=str(path), load_weights=True, weights_only=True)
+        visual = network.visual
+        self.name = f"clip:{model}/{tag}"
+        size = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
+        mean, std = (tuple(config.get(key) or default) for key, default in (("mean", MEAN), ("std", STD)))
+        self.preprocessing = (Preprocessing("resize-crop", size, 1, mean, std),)  # type: ignore[arg-type]
+        with path.open("rb") as stream:
+            self.weights_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+        self._runner = TorchRunner(visual, runtime.device)
+        self.dimension = visual(torch.zeros(1, 3, size, size)).shape[1] if runtime.device == "cpu" else visual.output_dim
+
+    def features(self, views: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
+        """views ((B, 1, 3, size, size),) -> (B, D) float32, not normalised."""
+        (embedding,) = self._runner.run(views[0][:, 0])
+        return embedding
+
+
+def _downloaded(model: str, tag: str, config: dict[str, Any], allow_network: bool) -> Path:
+    """The weights' file in open_clip's cache, downloaded only where that is allowed."""
+    import open_clip
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, file = (config.get("hf_hub") or "/").rsplit("/", 1)
+    for name in filter(None, (file, "open_clip_model.safetensors")):
+        cached = try_to_load_from_cache(repository, name) if repository else None
+        if isinstance(cached, str):
+            return Path(cached)
+    if not allow_network:
+        raise WeightsError(
+            f"the weights {model}/{tag} are not on this machine",
+            hint="allow the download with --allow-network, or name a safetensors file: clip:MODEL/PATH",
+        )
+    try:
+        return Path(open_clip.download_pretrained(config))
+    except Exception as error:
+        raise WeightsError(f"cannot download {model}/{tag}: {error}", hint="check the network, or name a file") from error
+
+
+def open_clip_backbone(variant: str, runtime: Runtime) -> Backbone:
+    """``""`` or the embedded name: the weights that ship; ``<model>/<tag or file>``: open_clip, in torch."""
+    if variant in ("", EMBEDDED):
+        return EmbeddedClip(runtime)
+    model, _, tag = variant.partition("/")
+    if runtime.kind == "onnx":
+        raise SettingsError(f"clip:{variant} has no ONNX graph", hint="use --runtime torch")
+    return OpenClip(model, tag, runtime)
+
+
+@hookimpl
+def gendet_backbones() -> list[BackboneSpec]:
+    """The ``clip`` family."""
+    return [BackboneSpec("clip", f"CLIP image towers; default {EMBEDDED}, embedded", open_clip_backbone)]
