@@ -72,7 +72,7 @@ class EmbeddedClip(Backbone):
         return TorchRunner(visual, device).run
 
     def features(self, views: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
-        """views ((B, 1, 3, 224, 224),) -> (B, 512) float32, not normalised."""
+        """Views ((B, 1, 3, 224, 224),) -> (B, 512) float32, not normalised."""
         (embedding,) = self._run(views[0][:, 0])
         return embedding  # type: ignore[no-any-return]
 
@@ -100,7 +100,9 @@ class OpenClip(Backbone):
         import torch
 
         if model not in open_clip.list_models():
-            raise SettingsError(f"open_clip knows no model {model!r}", hint="python -c 'import open_clip; open_clip.list_models()'")
+            raise SettingsError(
+                f"open_clip knows no model {model!r}", hint="python -c 'import open_clip; open_clip.list_models()'"
+            )
         config = open_clip.get_pretrained_cfg(model, tag)
         if not config and not Path(tag).is_file():
             raise SettingsError(
@@ -117,10 +119,12 @@ class OpenClip(Backbone):
         with path.open("rb") as stream:
             self.weights_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         self._runner = TorchRunner(visual, runtime.device)
-        self.dimension = visual(torch.zeros(1, 3, size, size)).shape[1] if runtime.device == "cpu" else visual.output_dim
+        self.dimension = (
+            visual(torch.zeros(1, 3, size, size)).shape[1] if runtime.device == "cpu" else visual.output_dim
+        )
 
     def features(self, views: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
-        """views ((B, 1, 3, size, size),) -> (B, D) float32, not normalised."""
+        """Views ((B, 1, 3, size, size),) -> (B, D) float32, not normalised."""
         (embedding,) = self._runner.run(views[0][:, 0])
         return embedding
 
@@ -143,7 +147,9 @@ def _downloaded(model: str, tag: str, config: dict[str, Any], allow_network: boo
     try:
         return Path(open_clip.download_pretrained(config))
     except Exception as error:
-        raise WeightsError(f"cannot download {model}/{tag}: {error}", hint="check the network, or name a file") from error
+        raise WeightsError(
+            f"cannot download {model}/{tag}: {error}", hint="check the network, or name a file"
+        ) from error
 
 
 def open_clip_backbone(variant: str, runtime: Runtime) -> Backbone:

@@ -92,20 +92,17 @@ MARKS = (
     ("SwarmUI", r'"sui_image_params"'),
     ("ComfyUI", r'"class_type": ?"|"last_node_id": ?\d|^(prompt|workflow): ?\{'),
     ("Stable Diffusion web UI", r"\bSteps: \d+, (Sampler|Size|CFG scale|Seed|Schedule type|Model)\b"),
-    ("Stable Diffusion", r'"sd-metadata"|"sampler(_name)?": ?"[^{}]{0,400}"(cfg_?scale|guidance_?scale|seed)": ?["\d]'),
+    ("Stable Diffusion", r'"sd-metadata"|"sampler(_name)?": ?"[^{}]{0,400}"(cfg_?scale|guidance_?scale|seed)": ?"?\d'),
     ("Midjourney", r"\bJob ID: [0-9a-f]{8}-[0-9a-f]{4}-|(?<!\S)--(v|niji) \d(\.\d)?(?!\S)"),
     ("Google AI", r"\b(made|created|generated) with google ai\b"),
-    (
-        "generative AI",
-        r"\b(trained|compositeWithTrained)AlgorithmicMedia\b|(?<!not )(?<!no )(?<!non )\bAI[- ]generated\b",
-    ),
+    ("generative AI", r"\b(trained|compositeWithTrained)AlgorithmicMedia\b|(?<!not )(?<!no )\bAI[- ]generated\b"),
     ("generative AI", r"(?<!not )\b(generated|created|made|imagined) (by|with|using) (generative )?AI\b"),
 )
 """Generators and what their files carry, looked for in every text field."""
 
 NAMES = (
     ("Stable Diffusion", r"stable[ _-]?diffusion|\bsdxl\b|\bdreamstudio\b|\bstability\.?ai\b"),
-    ("DALL-E", r"\bdall[-·• ]?e(?!\w)|\bopenai\b|\bchatgpt\b|\bgpt-image\b|\bgpt-4o\b"),
+    ("DALL-E", r"\bdall[-·• ]e(?!\w)|\bdalle[ -]?[23]\b|\bopenai\b|\bchatgpt\b|\bgpt-image\b|\bgpt-4o\b"),
     ("Adobe Firefly", r"\badobe[_ ]firefly\b|^firefly\b"),
     ("Google AI", r"\bgoogle imagen\b|\bimagen[ -]?[234]\b|\bgoogle gemini\b|\bgemini[ -]\d|\bnano banana\b"),
     ("Leonardo.Ai", r"\bleonardo[. ]ai\b"),
@@ -155,12 +152,10 @@ def exif_block(data: bytes, format: str) -> bytes:
         data: the file.
         format: its container as Pillow names it.
     """
-    if format == "TIFF":
-        return data
+    if format in ("TIFF", "GIF", "BMP"):
+        return data if format == "TIFF" else b""
     if format == "PNG":
         return _png_exif(data)
-    if format in ("GIF", "BMP"):
-        return b""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(io.BytesIO(data)) as image:
@@ -172,7 +167,7 @@ def _png_exif(data: bytes) -> bytes:
     start = 8
     while start + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
-        if kind == b"eXIf":
+        if kind in (b"eXIf", b"IEND"):
             return data[start + 8 : start + 8 + length].removeprefix(EXIF_HEADER)
         start += 12 + length
     return b""
@@ -191,7 +186,7 @@ def _silent_exifread() -> Iterator[None]:
 
 def _open(block: bytes) -> ExifHeader:
     if block[:4] not in TIFF_HEADERS:
-        raise InvalidExif("the EXIF block does not begin with a TIFF header")
+        raise InvalidExif("the EXIF block does not begin with a classic TIFF header")
     return ExifHeader(io.BytesIO(block), TIFF_HEADERS[block[:4]], 0, 0, strict=False, detailed=True)
 
 
@@ -215,9 +210,9 @@ def _pointer(header: ExifHeader, tag: int) -> int:
 
 def _read_ifd(header: ExifHeader, offset: int, fields: tuple[Field, ...]) -> dict[str, str]:
     """Cleaned text of each field that is there, by name."""
-    by_name = {field.name: field for field in fields}
+    coding = {field.name: field.coding for field in fields}
     entries = _dump(header, offset, f"IFD{offset}", {field.tag: (field.name, None) for field in fields})
-    return {name: clean(_text(header, entry, by_name[name].coding)) for name, entry in entries.items()}
+    return {name: clean(_text(header, entry, coding[name])) for name, entry in entries.items()}
 
 
 def _text(header: ExifHeader, entry: Any, coding: str) -> str:
@@ -251,9 +246,7 @@ def _utf16_order(body: bytes, order: str) -> str:
     if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16-le" if body[:2] == b"\xff\xfe" else "utf-16-be"
     zeros_first, zeros_second = body[0::2].count(0), body[1::2].count(0)
-    if zeros_first == zeros_second:
-        return order
-    return "utf-16-be" if zeros_first > zeros_second else "utf-16-le"
+    return order if zeros_first == zeros_second else "utf-16-be" if zeros_first > zeros_second else "utf-16-le"
 
 
 def _decode_8bit(raw: bytes) -> str:
@@ -276,14 +269,13 @@ def named_generator(text: str, *, tool: bool) -> str:
 
 
 def _say(field: Field, text: str) -> list[Evidence]:
-    """Evidence of one field: none when it is empty or of no interest. A claim in a private field only names the maker."""
+    """Evidence of one field, none without interest; a claim in a private field only names the generator."""
     generator = named_generator(text, tool=field.tool)
     private = field.report == "private"
     found = []
     if generator:
-        named = private or generator.lower() not in text[:MAX_VALUE_CHARS].lower()
-        shown = generator if private else f"{generator}: {text}" if named else text
-        found.append(Evidence(NAME, field.name, shown[:MAX_VALUE_CHARS], kind="claim"))
+        shown = text if generator.lower() in text[:MAX_VALUE_CHARS].lower() else f"{generator}: {text}"
+        found.append(Evidence(NAME, field.name, generator if private else shown[:MAX_VALUE_CHARS], kind="claim"))
     if text and (private or (field.report == "info" and not generator)):
         found.append(Evidence(NAME, field.name, text[:MAX_VALUE_CHARS], private=private))
     return found
@@ -309,5 +301,4 @@ def _degrees(tags: dict[str, Any], axis: str, limit: int) -> float | None:
     if any(not hasattr(value, "denominator") or value.denominator == 0 for value in values):
         return None
     degrees = float(values[0]) + float(values[1]) / 60 + float(values[2]) / 3600
-    signed = -degrees if reference in "SW" else degrees
-    return signed if degrees <= limit else None
+    return None if degrees > limit else -degrees if reference in "SW" else degrees

@@ -11,7 +11,7 @@ from typing import Literal
 from gendet_cli.errors import SettingsError
 
 Label = Literal["real", "art", "fake"]
-IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .webp .gif .bmp .tif .tiff .avif .heic .heif .mpo".split())
+IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".mpo"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,9 @@ def read_open_set(places: Places, split: str) -> list[Record]:
         raise SettingsError("no place for the open set", hint="use --data-root DIR or set GENDET_DATA")
     index = places.root / "index.csv"
     if not index.is_file():
-        raise SettingsError(f"{index}: no such file", hint="expected <root>/index.csv and <root>/images/<split>/<label>/<source>/")
+        raise SettingsError(
+            f"{index}: no such file", hint="expected <root>/index.csv and <root>/images/<split>/<label>/<source>/"
+        )
     with index.open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["split"] == split]
     return [
@@ -85,5 +87,8 @@ def read_layout(name: str, places: Places, split: str) -> list[Record]:
     records = LAYOUTS[name](places, split)
     labels = {record.label for record in records}
     if "fake" not in labels or not labels - {"fake"}:
-        raise SettingsError(f"layout {name}, split {split}: found labels {sorted(labels)}, both classes are needed", hint="check the folders")
+        raise SettingsError(
+            f"layout {name}, split {split}: found labels {sorted(labels)}, both classes are needed",
+            hint="check the folders",
+        )
     return records

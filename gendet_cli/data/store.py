@@ -48,7 +48,7 @@ class Features:
 
     @property
     def is_fake(self) -> Any:
-        """bool (N,)."""
+        """Bool (N,)."""
         return self.label == "fake"
 
     def take(self, mask: Any) -> Features:
@@ -83,7 +83,11 @@ class Store:
 
     def known(self) -> set[str]:
         """sha256 of every picture that has a row."""
-        return {digest for shard in self._shards() for digest in pq.read_table(shard, columns=["sha256"])["sha256"].to_pylist()}
+        return {
+            digest
+            for shard in self._shards()
+            for digest in pq.read_table(shard, columns=["sha256"])["sha256"].to_pylist()
+        }
 
     def add(self, views: Iterable[View]) -> None:
         """Append rows in shards; each appears whole or not at all."""

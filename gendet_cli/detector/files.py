@@ -42,7 +42,8 @@ def require_hash(path: Path, sha256: str) -> None:
     found = sha256_of(path)
     if found != sha256:
         raise WeightsError(
-            f"{path}: sha256 is {found}, not the recorded {sha256}", hint="the file was changed or damaged: reinstall it"
+            f"{path}: sha256 is {found}, not the recorded {sha256}",
+            hint="the file was changed or damaged: reinstall it",
         )
 
 

@@ -48,7 +48,9 @@ def choose_device(asked: str) -> str:
     if kind not in ("cpu", "cuda") or (index and (kind == "cpu" or not index.isdigit())):
         raise SettingsError(f"unknown device {asked!r}", hint="use auto, cpu, cuda or cuda:N")
     if kind == "cuda" and not cuda_is_there():
-        raise SettingsError(f"device {asked} was asked for, but no CUDA device is there", hint="use --device cpu or auto")
+        raise SettingsError(
+            f"device {asked} was asked for, but no CUDA device is there", hint="use --device cpu or auto"
+        )
     return asked
 
 
@@ -99,12 +101,16 @@ class OnnxRunner:
         try:
             self._session = onnxruntime.InferenceSession(model, options, providers=[provider])
         except Exception as error:  # onnxruntime raises classes of its own that it does not export
-            raise WeightsError(f"onnxruntime cannot load the graph: {error}", hint="check the detector's files") from error
+            raise WeightsError(
+                f"onnxruntime cannot load the graph: {error}", hint="check the detector's files"
+            ) from error
         if kind == "cuda" and "CUDAExecutionProvider" not in self._session.get_providers():
             raise SettingsError(
-                f"onnxruntime cannot use {device}", hint="install CUDA and cuDNN for onnxruntime-gpu, or use --device cpu"
+                f"onnxruntime cannot use {device}",
+                hint="install CUDA and cuDNN for onnxruntime-gpu, or use --device cpu",
             )
         self._input = self._session.get_inputs()[0].name
+        self.rank = len(self._session.get_inputs()[0].shape)
         self._batch = batch_shape(device)
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 

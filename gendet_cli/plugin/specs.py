@@ -94,7 +94,7 @@ class MethodSpec:
     Attributes:
         name: as given to ``gendet train --method``.
         summary: one line for ``gendet plugins``.
-        settings: dataclass of this method's settings; its defaults are the method's own.
+        settings: makes this method's settings dataclass; called without arguments it gives the defaults.
         build: (settings, dimension D) -> untrained ``torch.nn.Module`` head: (B, D) -> (discrepancy (B,), logit (B,)).
         fit: trains the head that ``build`` made on the features of a :class:`gendet_cli.model.training.Fit`.
         has_discrepancy: whether the head's first output is the mean squared teacher/student difference.
@@ -102,7 +102,7 @@ class MethodSpec:
 
     name: str
     summary: str
-    settings: type[Any]
+    settings: Callable[..., Any]
     build: Callable[[Any, int], Any]
     fit: Callable[[Fit], Any]
     has_discrepancy: bool = True

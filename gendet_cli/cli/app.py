@@ -1,0 +1,41 @@
+"""The app and its commands; each command lives in a file of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from gendet_cli import __version__
+from gendet_cli.cli.evaluate import evaluate
+from gendet_cli.cli.export_onnx import export_onnx
+from gendet_cli.cli.plugins import plugins
+from gendet_cli.cli.scan import scan
+from gendet_cli.cli.train import train
+
+app = typer.Typer(
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"gendet {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _gendet(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Tell whether pictures were made by an AI, on what evidence, and how sure that is. A verdict is evidence, not proof."""
+
+
+for _command in (scan, train, evaluate, plugins):
+    app.command()(_command)
+app.command("export-onnx")(export_onnx)

@@ -1,0 +1,151 @@
+"""Runs stages of one epoch each, saves after every epoch, and goes on from there with the same bits.
+
+All randomness of an epoch comes from a seed derived of the run's seed and the epoch's own name, so a checkpoint needs
+no generator state: parameters, optimizer moments and the number of finished epochs say everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+STEP = "finished_epochs"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One training: the data, the settings, the seed, and where its state is kept.
+
+    Attributes:
+        x: features (N, D) float32.
+        is_fake: (N,) float32, 1 for fake, 0 for real or human art.
+        settings: the method's settings dataclass.
+        head: the network that ``MethodSpec.build`` made under :func:`seeded`.
+        seed: of initialisation and order.
+        checkpoint: file of the state after the last finished epoch.
+        progress: called with (stage, epoch, epochs, mean loss) after each epoch.
+    """
+
+    x: Tensor
+    is_fake: Tensor
+    settings: Any
+    head: nn.Module
+    seed: int
+    checkpoint: Path
+    progress: Callable[[str, int, int, float], None]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A pass over some rows that moves some parameters.
+
+    Attributes:
+        name: for seeds, logs and progress, e.g. ``student-real``.
+        rows: indices into the data (K,).
+        loss: (features (B, D), is_fake (B,)) -> scalar.
+        optimizer: what moves; several stages may share one.
+        moves: the networks whose gradients are on; every other one is frozen.
+    """
+
+    name: str
+    rows: Tensor
+    loss: Callable[[Tensor, Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+    moves: nn.Module
+
+
+@dataclass
+class Run:
+    """Networks and optimizers by name, a plan of stages, and the count of finished epochs."""
+
+    fit: Fit
+    networks: Mapping[str, nn.Module]
+    optimizers: Mapping[str, torch.optim.Optimizer]
+    batch_size: int
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def execute(self, plan: list[Stage]) -> None:
+        """Run what is not yet finished of ``plan``, saving after each epoch."""
+        done = self._load()
+        for index in range(done, len(plan)):
+            stage = plan[index]
+            loss = self._epoch(stage, index)
+            self._save(index + 1)
+            self.fit.progress(stage.name, index + 1, len(plan), loss)
+
+    def _epoch(self, stage: Stage, index: int) -> float:
+        torch.manual_seed(derived_seed(self.fit.seed, stage.name, index))
+        for network in self.networks.values():
+            network.train()
+            network.requires_grad_(False)
+        stage.moves.requires_grad_(True)
+        total = torch.zeros(())
+        for batch in _batches(stage.rows, self.batch_size):
+            stage.optimizer.zero_grad()
+            loss = stage.loss(self.fit.x[batch], self.fit.is_fake[batch])
+            loss.backward()  # type: ignore[no-untyped-call]
+            stage.optimizer.step()
+            total += loss.detach() * len(batch)
+        return float(total / len(stage.rows))
+
+    def _state(self) -> dict[str, Tensor]:
+        tensors = {f"net.{n}.{k}": v for n, net in self.networks.items() for k, v in net.state_dict().items()}
+        for name, optimizer in self.optimizers.items():
+            for index, moments in optimizer.state_dict()["state"].items():
+                tensors |= {f"opt.{name}.{index}.{key}": value for key, value in moments.items()}
+        return {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+    def _save(self, finished: int) -> None:
+        partial = self.fit.checkpoint.with_suffix(".partial")
+        save_file(self._state(), partial, metadata={STEP: str(finished), "settings": self._settings()})
+        os.replace(partial, self.fit.checkpoint)
+
+    def _settings(self) -> str:
+        return json.dumps([repr(self.fit.settings), self.fit.seed, list(self.fit.x.shape)])
+
+    def _load(self) -> int:
+        if not self.fit.checkpoint.is_file():
+            return 0
+        with safe_open(self.fit.checkpoint, "pt") as stored:
+            metadata = stored.metadata()
+            if metadata["settings"] != self._settings():
+                raise ValueError(f"{self.fit.checkpoint} is of other settings, seed or data")
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+        for name, network in self.networks.items():
+            prefix = f"net.{name}."
+            network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        for name, optimizer in self.optimizers.items():
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in tensors.items():
+                if key.startswith(f"opt.{name}."):
+                    _, _, index, moment = key.split(".")
+                    state.setdefault(int(index), {})[moment] = value
+            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        return int(metadata[STEP])
+
+
+def _batches(rows: Tensor, size: int) -> Iterator[Tensor]:
+    """Shuffled by torch's current seed; the last one may be smaller."""
+    yield from rows[torch.randperm(len(rows))].split(size)
+
+
+def derived_seed(*parts: object) -> int:
+    """A 63-bit seed from anything that has a text."""
+    return int.from_bytes(hashlib.sha256("/".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
+
+
+def seeded(build: Callable[[], nn.Module], *parts: object) -> nn.Module:
+    """What ``build`` makes, initialised from a seed of its own; torch's global state is put back."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(*parts))
+        return build()

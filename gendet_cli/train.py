@@ -1,0 +1,198 @@
+"""Recipe: a data set to a detector. Features once, heads out of fold for calibration, then the head that is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from gendet_cli import __version__
+from gendet_cli.config import TrainSettings
+from gendet_cli.data.folds import whole_group_folds
+from gendet_cli.data.layouts import Record
+from gendet_cli.data.store import Features
+from gendet_cli.detector.backbones import open_backbone, runtime_for
+from gendet_cli.detector.calibration import calibrate, choose_thresholds, operating_points, printed, to_json
+from gendet_cli.detector.detector import FORMAT
+from gendet_cli.detector.files import sha256_of
+from gendet_cli.detector.runtimes import choose_device
+from gendet_cli.errors import SettingsError
+from gendet_cli.export import export_head
+from gendet_cli.features import features_of
+from gendet_cli.model.training import Fit, seeded
+from gendet_cli.plugin.registry import Registry
+from gendet_cli.plugin.specs import Backbone, MethodSpec, Runtime
+
+MIN_SIDE_PX = 64
+Progress = Callable[[str, int, int], None]
+
+
+def train(
+    records: Sequence[Record],
+    settings: TrainSettings,
+    registry: Registry,
+    *,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> dict[str, Any]:
+    """Train on ``records``, write the detector into ``settings.out``, return its manifest.
+
+    Raises:
+        SettingsError: the folder is in use, a setting does not exist, or the data cannot be learnt from.
+    """
+    spec = registry.method(settings.method)
+    chosen = resolve_settings(spec, settings.overrides)
+    work = _prepare_folder(settings)
+    backbone = _open(settings, registry)
+    copies = [
+        features_of(
+            records,
+            backbone,
+            f"training:{copy}",
+            settings.features,
+            workers=settings.workers,
+            progress=progress,
+            skipped=lambda record, reason: note(f"left out: {record.path}: {reason}"),
+        )
+        for copy in range(settings.copies)
+    ]
+    fitter = Fitter(spec, chosen, settings.seed, work, progress)
+    held_out = _cross_fit(fitter, copies, settings.folds, note)
+    head = fitter.fit("final", copies)
+    manifest = _manifest(settings, spec, chosen, backbone, copies, held_out)
+    return _write(settings.out, head, backbone.dimension, manifest)
+
+
+def resolve_settings(spec: MethodSpec, overrides: Any) -> Any:
+    """The method's settings with ``overrides`` (text by name) put in; all errors are told at once."""
+    defaults = spec.settings()
+    types = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
+    values, problems = {}, []
+    for name, text in overrides.items():
+        try:
+            values[name] = types[name](text)
+        except KeyError:
+            problems.append(f"{name}: no such setting of {spec.name}")
+        except ValueError:
+            problems.append(f"{name}: {text!r} is no {types[name].__name__}")
+    if problems:
+        raise SettingsError("; ".join(problems), hint=f"settings of {spec.name}: {', '.join(sorted(types))}")
+    return replace(defaults, **values)
+
+
+def _prepare_folder(settings: TrainSettings) -> Path:
+    work = settings.out / "work"
+    if settings.out.exists() and any(settings.out.iterdir()) and not settings.resume:
+        raise SettingsError(f"{settings.out} is not empty", hint="use --resume, or another --out")
+    try:
+        work.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingsError(f"{work}: {error.strerror}", hint="name a writable --out") from error
+    return work
+
+
+def _open(settings: TrainSettings, registry: Registry) -> Backbone:
+    device = choose_device(settings.device)
+    kind = runtime_for(settings.backbone, "auto", registry)
+    runtime = Runtime("onnx" if kind == "onnx" else "torch", device, settings.allow_network)
+    return open_backbone(settings.backbone, runtime, registry)
+
+
+class Fitter:
+    """Fits one head after another with the same method, settings and seed, each with its own checkpoint."""
+
+    def __init__(self, spec: MethodSpec, settings: Any, seed: int, work: Path, progress: Progress) -> None:
+        self.spec, self.settings, self.seed, self.work, self._progress = spec, settings, seed, work, progress
+
+    def fit(self, name: str, copies: Sequence[Features]) -> torch.nn.Module:
+        """A head trained on every copy of every picture."""
+        torch.set_num_threads(1)  # the order of additions, and so the bits, do not depend on the machine's cores
+        torch.use_deterministic_algorithms(True)
+        x = torch.from_numpy(np.concatenate([copy.x for copy in copies]))
+        is_fake = torch.from_numpy(np.concatenate([copy.is_fake for copy in copies]).astype(np.float32))
+        head = seeded(lambda: self.spec.build(self.settings, x.shape[1]), self.seed, "head")
+
+        def tell(stage: str, epoch: int, epochs: int, loss: float) -> None:
+            self._progress(f"{name}: {stage}, loss {loss:.4f}", epoch, epochs)
+
+        checkpoint = self.work / f"{name}.safetensors"
+        try:
+            self.spec.fit(Fit(x, is_fake, self.settings, head, self.seed, checkpoint, tell))
+        except ValueError as error:
+            raise SettingsError(str(error), hint="--resume needs the same settings; or use another --out") from error
+        return head.eval()
+
+
+def logits_of(head: torch.nn.Module, x: Any) -> Any:
+    """float64 (N,) logits of features (N, D)."""
+    with torch.inference_mode():
+        return head(torch.from_numpy(x))[1].numpy().astype(np.float64)
+
+
+def _cross_fit(fitter: Fitter, copies: Sequence[Features], folds: int, note: Callable[[str], None]) -> Any:
+    """Logits (N,) of the first copy, each from a head that saw no picture of the same source."""
+    first = copies[0]
+    fold = whole_group_folds(first.label, first.group, folds, note)
+    logit = np.full(len(first.x), np.nan)
+    for index in range(folds):
+        kept = [copy.take(~np.isin(copy.sha256, first.sha256[fold == index])) for copy in copies]
+        head = fitter.fit(f"fold-{index}", kept)
+        logit[fold == index] = logits_of(head, first.x[fold == index])
+    return logit
+
+
+def _manifest(
+    settings: TrainSettings, spec: MethodSpec, chosen: Any, backbone: Backbone, copies: Sequence[Features], logit: Any
+) -> dict[str, Any]:
+    from sklearn.metrics import roc_auc_score
+
+    first = copies[0]
+    calibration = calibrate(logit, first.is_fake)
+    log10_lr = printed(calibration, logit)
+    thresholds = choose_thresholds(log10_lr, first.is_fake, MIN_SIDE_PX)
+    labels, counts = np.unique(first.label, return_counts=True)
+    return {
+        "format": FORMAT,
+        "name": settings.out.name,
+        "gendet_version": __version__,
+        "method": spec.name,
+        "has_discrepancy": spec.has_discrepancy,
+        "settings": asdict(chosen),
+        "seed": settings.seed,
+        "backbone": {
+            "name": backbone.name,
+            "weights_sha256": backbone.weights_sha256,
+            "dimension": backbone.dimension,
+            "preprocessing": [part.to_json() for part in backbone.preprocessing],
+        },
+        "calibration": to_json(calibration),
+        "thresholds": to_json(thresholds),
+        "operating_points": operating_points(log10_lr, first.label, calibration),
+        "training": {
+            "data_sha256": first.digest(),
+            "pictures": dict(zip(labels.tolist(), counts.tolist(), strict=True)),
+            "groups": sorted(set(first.group.tolist())),
+            "copies": settings.copies,
+            "folds": settings.folds,
+            "held_out_auc": round(float(roc_auc_score(first.is_fake, logit)), 4),
+        },
+    }
+
+
+def _write(out: Path, head: torch.nn.Module, dimension: int, manifest: dict[str, Any]) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, out / "model.safetensors")
+    export_head(head, dimension, out / "model.onnx")
+    files = {name: sha256_of(out / name) for name in ("model.onnx", "model.safetensors")}
+    complete = {**manifest, "files": files}
+    partial = out / "detector.json.partial"
+    partial.write_text(json.dumps(complete, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, out / "detector.json")
+    return complete
