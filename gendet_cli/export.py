@@ -56,6 +56,8 @@ def _head_graph(head: torch.nn.Module, dimension: int) -> Any:
             )
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
+    if program is None:
+        raise ExportError("torch exported no graph", hint="check the versions of torch and onnxscript")
     return _without_traces(program.model_proto)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -66,7 +67,9 @@ def train(
     held_out = _cross_fit(fitter, copies, settings.folds, note)
     head = fitter.fit("final", copies)
     manifest = _manifest(settings, spec, chosen, backbone, copies, held_out)
-    return _write(settings.out, head, backbone.dimension, manifest)
+    complete = _write(settings.out, head, backbone.dimension, manifest)
+    shutil.rmtree(work)
+    return complete
 
 
 def resolve_settings(spec: MethodSpec, overrides: Any) -> Any:
@@ -90,6 +93,8 @@ def _prepare_folder(settings: TrainSettings) -> Path:
     work = settings.out / "work"
     if settings.out.exists() and any(settings.out.iterdir()) and not settings.resume:
         raise SettingsError(f"{settings.out} is not empty", hint="use --resume, or another --out")
+    if (settings.out / "detector.json").is_file():
+        raise SettingsError(f"{settings.out} holds a finished detector", hint="scan with it, or use another --out")
     try:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:

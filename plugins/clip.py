@@ -115,7 +115,7 @@ class OpenClip(Backbone):
         self.name = f"clip:{model}/{tag}"
         size = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size
         mean, std = (tuple(config.get(key) or default) for key, default in (("mean", MEAN), ("std", STD)))
-        self.preprocessing = (Preprocessing("resize-crop", size, 1, mean, std),)  # type: ignore[arg-type]
+        self.preprocessing = (Preprocessing("resize-crop", size, 1, mean, std),)
         with path.open("rb") as stream:
             self.weights_sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         self._runner = TorchRunner(visual, runtime.device)

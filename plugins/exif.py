@@ -41,8 +41,7 @@ class Field:
     Attributes:
         tag: number of the tag.
         name: the standard's name, the evidence's key.
-        report: ``info`` its value is a fact to show, ``private`` the same but it may identify somebody,
-            ``claim`` it is mentioned only when it names a generator.
+        report: ``info`` a fact to show, ``private`` one that may identify somebody, ``claim`` shown only if it is one.
         tool: it names what made the file, so that the bare name of a generator in it is a claim.
         coding: ``ascii``, ``comment`` (eight bytes of character code first) or ``utf-16`` (Microsoft's XP fields).
     """
@@ -146,12 +145,7 @@ def gendet_evidence(sample: Sample) -> list[Evidence]:
 
 
 def exif_block(data: bytes, format: str) -> bytes:
-    """The TIFF structure that holds a picture's EXIF fields, without ``Exif`` before it; empty if there is none.
-
-    Args:
-        data: the file.
-        format: its container as Pillow names it.
-    """
+    """The TIFF structure with the EXIF fields of a file whose container Pillow calls ``format``; empty without any."""
     if format in ("TIFF", "GIF", "BMP"):
         return data if format == "TIFF" else b""
     if format == "PNG":

@@ -19,7 +19,7 @@ REFERENCE_LOGITS = [
     [-1.11989, 1.04339, -1.45139, -1.04043, -0.33346],
     [-1.19463, 0.01378, -1.49543, 0.05091, 0.25491],
 ]
-"""First five of the 1000 logits of `efficientnet_lite_pytorch` 0.1.0 with the same weights, for the four crops of cat.png."""
+"""First five of 1000 logits of `efficientnet_lite_pytorch` 0.1.0 with the same weights, per crop of cat.png."""
 
 
 def views(name: str) -> np.ndarray:

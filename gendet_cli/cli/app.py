@@ -33,7 +33,7 @@ def _gendet(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Tell whether pictures were made by an AI, on what evidence, and how sure that is. A verdict is evidence, not proof."""
+    """Tell whether pictures were made by an AI, on what evidence, and how sure. A verdict is evidence, not proof."""
 
 
 for _command in (scan, train, evaluate, plugins):

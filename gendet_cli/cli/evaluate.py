@@ -32,7 +32,7 @@ def evaluate(
     workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> ExitCode:
-    """Measure a detector: raw, fakes aligned, both aligned; real and fake apart; human art's false alarms beside them."""
+    """Measure a detector: raw, fakes aligned, both aligned; real, fake and human art apart."""
     from gendet_cli.data.layouts import Places, read_layout
     from gendet_cli.detector.detector import read_manifest
     from gendet_cli.detector.files import weights_folder

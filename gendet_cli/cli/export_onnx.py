@@ -16,7 +16,7 @@ def export_onnx(
     detector: Annotated[str, typer.Option(help="Name or folder.")] = "gendet",
     out: Annotated[Path | None, typer.Option(help="The file [default: NAME.onnx].", show_default=False)] = None,
 ) -> ExitCode:
-    """Write one ONNX file, from views to discrepancy and logit, with preprocessing, thresholds and hashes inside."""
+    """Write one ONNX file, from views to discrepancy and logit, with thresholds and hashes inside."""
     from gendet_cli.detector.detector import read_manifest
     from gendet_cli.detector.files import weights_folder
     from gendet_cli.export import TOLERANCE, export_detector
@@ -27,8 +27,8 @@ def export_onnx(
     target = out or Path(f"{manifest.name}.onnx")
     parity = export_detector(folder, manifest, Registry(pinned_plugins()), target)
     stderr().print(
-        f"{target}: torch and onnxruntime differ on {parity.pictures} seeded inputs by at most {parity.logit:.1e} in logit "
-        f"and {parity.discrepancy:.1e} in discrepancy (allowed {TOLERANCE:g})",
+        f"{target}: torch and onnxruntime differ on {parity.pictures} seeded inputs by at most "
+        f"{parity.logit:.1e} in logit and {parity.discrepancy:.1e} in discrepancy (allowed {TOLERANCE:g})",
         markup=False,
     )
     return ExitCode.CLEAR

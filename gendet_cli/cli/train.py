@@ -34,6 +34,7 @@ def train(
     features: Annotated[
         Path | None, typer.Option(help="The feature store [default: features beside OUT].", show_default=False)
     ] = None,
+    copies: Annotated[int, typer.Option(min=1, help="Degraded views of each training picture.")] = 2,
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-fitting that calibrates.")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
@@ -60,6 +61,7 @@ def train(
         features=features or target.parent / "features",
         device=device,
         workers=workers,
+        copies=copies,
         folds=folds,
         overrides=_pairs(set_ or []),
         resume=resume,

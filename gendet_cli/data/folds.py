@@ -31,7 +31,7 @@ def whole_group_folds(label: Any, group: Any, folds: int, note: Callable[[str], 
             note(f"{name}: {len(groups)} sources for {folds} folds: held out by picture, error rates are optimistic")
             fold[rows] = np.arange(len(rows)) % folds
             continue
-        for one, number in zip(groups, _spread(sizes, folds), strict=True):
+        for one, number in zip(groups, _spread(sizes.tolist(), folds), strict=True):
             fold[rows[group[rows] == one]] = number
     return fold
 

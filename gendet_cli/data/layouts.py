@@ -11,7 +11,9 @@ from typing import Literal
 from gendet_cli.errors import SettingsError
 
 Label = Literal["real", "art", "fake"]
-IMAGE_SUFFIXES = frozenset([".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".mpo"])
+IMAGE_SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".mpo"]
+)
 
 
 @dataclass(frozen=True, slots=True)

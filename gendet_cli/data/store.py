@@ -1,7 +1,7 @@
 """Features on disk, computed once: Parquet shards keyed by backbone, weights, preprocessing and transform.
 
-A row is one view: sha256, path, label, group, split, content and the feature as a fixed-size list of float16. A picture is known by the hash
-of its bytes, so moving a data set costs nothing, and what is there is never computed again.
+A row is one view: sha256, path, label, group, split, content and the feature as a fixed-size list of float16. A
+picture is known by the hash of its bytes, so moving a data set costs nothing, and nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -115,14 +115,16 @@ class Store:
         os.replace(partial, target)
 
     def read(self, records: Iterable[tuple[Record, str]]) -> Features:
-        """The rows of these (record, sha256), in this order; labels and groups are the record's. Missing ones are left out."""
+        """The rows of these (record, sha256), in order, with the record's labels; missing ones are left out."""
         rows = dict(self._rows())
         found = [(record, digest) for record, digest in records if digest in rows]
         if not found:
             raise SettingsError("none of the pictures has a feature", hint="check that the pictures can be read")
-        columns = [np.array([getattr(record, name) for record, _ in found]) for name in ("label", "group", "content")]
+        label, group, content = (
+            np.array([getattr(record, name) for record, _ in found]) for name in ("label", "group", "content")
+        )
         x = np.stack([rows[digest] for _, digest in found])
-        return Features(x, *columns, np.array([digest for _, digest in found]))
+        return Features(x, label, group, content, np.array([digest for _, digest in found]))
 
     def _rows(self) -> Iterator[tuple[str, Float32Array]]:
         for shard in self._shards():

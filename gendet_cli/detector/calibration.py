@@ -75,7 +75,7 @@ class Thresholds:
 
 def p_generated(log10_lr: float) -> float:
     """LR / (1 + LR): the probability of *generated* if both were equally likely beforehand."""
-    return 1 / (1 + 10.0**-log10_lr)
+    return 1 / (1 + math.pow(10, -log10_lr))
 
 
 def calibrate(logit: Scores, is_fake: NDArray[np.bool_]) -> Calibration:

@@ -1,4 +1,4 @@
-"""Weights as files: where they lie, whether they are what they should be, and how they are read. Nothing is unpickled."""
+"""Weights as files: where they lie, whether they are what they should be, how they are read. Nothing is unpickled."""
 
 from __future__ import annotations
 

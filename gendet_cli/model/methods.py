@@ -155,7 +155,8 @@ class GenDetStages:
     def _fake_loss(self, x: Tensor, y: Tensor) -> Tensor:
         x = self._augmenter(self._head.normalise(x))
         loss = student_fake_loss(self._head.teacher(x), self._head.student(x), self._settings.margin)
-        return self._settings.alpha * loss
+        weighted: Tensor = self._settings.alpha * loss
+        return weighted
 
     def _augment_loss(self, x: Tensor, y: Tensor) -> Tensor:
         x = self._augmenter(self._head.normalise(x))

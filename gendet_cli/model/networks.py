@@ -133,7 +133,8 @@ class GenDetHead(nn.Module):
 
     def discrepancy(self, x: Tensor) -> Tensor:
         """D = (z_t - z_s)^2, element-wise, of normalised features. (B, D) -> (B, T, 196)."""
-        return (self.teacher(x) - self.student(x)).square()
+        difference: Tensor = self.teacher(x) - self.student(x)  # (B, T, 196)
+        return difference.square()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of D, and N_c(D)."""

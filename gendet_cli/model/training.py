@@ -136,7 +136,7 @@ class Run:
 
 def _batches(rows: Tensor, size: int) -> Iterator[Tensor]:
     """Shuffled by torch's current seed; the last one may be smaller."""
-    yield from rows[torch.randperm(len(rows))].split(size)
+    yield from torch.split(rows[torch.randperm(len(rows))], size)
 
 
 def derived_seed(*parts: object) -> int:

@@ -11,9 +11,9 @@ from gendet_cli.plugin.specs import Backbone, BackboneSpec, MethodSpec, Runtime
 from gendet_cli.types import Evidence, Preprocessing, Sample, Source
 
 if TYPE_CHECKING:
+    import gendet_cli.model.methods as methods
     from gendet_cli.detector.files import read_weights, require_hash, sha256_of, weights_folder
     from gendet_cli.detector.runtimes import OnnxRunner, TorchRunner, torch_device
-    from gendet_cli.model import methods
     from gendet_cli.model.training import Fit
 
 __all__ = [

@@ -6,7 +6,7 @@ import importlib.metadata
 import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -75,7 +75,7 @@ class Registry:
             self.plugins[entry.name] = PluginInfo(entry.name, version, broken=f"{type(error).__name__}: {error}")
 
     def _describe(self, name: str, version: str) -> PluginInfo:
-        plugin = self._manager.get_plugin(name)
+        plugin: Any = self._manager.get_plugin(name)
         hooks = tuple(sorted(caller.name for caller in self._manager.get_hookcallers(plugin) or ()))
         backbones = list(plugin.gendet_backbones()) if "gendet_backbones" in hooks else []
         methods = list(plugin.gendet_methods()) if "gendet_methods" in hooks else []
@@ -121,7 +121,8 @@ class Registry:
             if "gendet_evidence" not in info.hooks:
                 continue
             try:
-                found.extend(self._manager.get_plugin(name).gendet_evidence(sample=sample))
+                plugin: Any = self._manager.get_plugin(name)
+                found.extend(plugin.gendet_evidence(sample=sample))
             except Exception as error:  # noqa: BLE001  one plugin's crash must not cost the picture its row
                 found.append(Evidence(name, "error", f"{type(error).__name__}: {error}", kind="error"))
         return tuple(found)
