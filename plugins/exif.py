@@ -169,11 +169,13 @@ def _png_exif(data: bytes) -> bytes:
 
 @contextmanager
 def _silent_exifread() -> Iterator[None]:
-    """Keeps exifread's remarks on odd files off the terminal."""
+    """Keeps exifread's remarks on odd files off the terminal; what it trips over on broken ones is InvalidExif."""
     logger = logging.getLogger("exifread")
     before, logger.disabled = logger.disabled, True
     try:
         yield
+    except (ValueError, struct.error) as error:
+        raise InvalidExif(str(error)) from error
     finally:
         logger.disabled = before
 

@@ -12,6 +12,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,10 +36,10 @@ SUPERTUX = "usr/share/games/supertux2/images/background/"
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One picture to ship: the file made, what it is, where it comes from and under which terms."""
+    """One picture to ship: the file made, its kind, where it comes from and under which terms."""
 
     file: str
-    what: str
+    kind: str
     package: str
     path: str
     author: str
@@ -121,7 +122,7 @@ PICTURES = (
     ),
 )
 AUTOENCODED = ("temple.jpg", "cat.png", "coffee.jpg", "castle.jpg")
-COLUMNS = ("file", "what", "package", "origin", "author", "licence", "width_px", "height_px", "sha256")
+COLUMNS = ("file", "kind", "package", "origin", "author", "licence", "width_px", "height_px", "sha256")
 
 
 class Block(nn.Module):
@@ -218,17 +219,17 @@ def round_trip(picture: Image.Image, encode: nn.Module, decode: nn.Module) -> Im
 
 def save(picture: Image.Image, path: Path) -> None:
     """Write by the file's ending: JPEG and WebP at quality 90, PNG as small as it gets."""
-    options = {".png": {"optimize": True}, ".webp": {"quality": QUALITY, "method": 6}}
+    options: dict[str, dict[str, Any]] = {".png": {"optimize": True}, ".webp": {"quality": QUALITY, "method": 6}}
     picture.save(path, **options.get(path.suffix, {"quality": QUALITY}))
 
 
-def row(picture: Picture, file: str, what: str, folder: Path) -> dict[str, str | int]:
+def row(picture: Picture, file: str, kind: str, folder: Path) -> dict[str, str | int]:
     """A line of the index."""
     path = folder / file
     with Image.open(path) as image:
         width_px, height_px = image.size
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    values = (file, what, picture.package, picture.path, picture.author, picture.licence, width_px, height_px, sha256)
+    values = (file, kind, picture.package, picture.path, picture.author, picture.licence, width_px, height_px, sha256)
     return dict(zip(COLUMNS, values, strict=True))
 
 
@@ -244,7 +245,7 @@ def make(sources: Path, autoencoder: Path, out: Path) -> None:
         require_hash(source, picture.source_sha256)
         small = shrunk(source)
         save(small, out / picture.file)
-        rows.append(row(picture, picture.file, picture.what, out))
+        rows.append(row(picture, picture.file, picture.kind, out))
         if picture.file in AUTOENCODED:
             file = f"{Path(picture.file).stem}-autoencoded.jpg"
             save(round_trip(small, encode, decode), out / file)
@@ -252,7 +253,7 @@ def make(sources: Path, autoencoder: Path, out: Path) -> None:
     with (out / "index.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(sorted(rows, key=lambda line: str(line["what"]), reverse=True))
+        writer.writerows(sorted(rows, key=lambda line: str(line["kind"]), reverse=True))
 
 
 if __name__ == "__main__":

@@ -280,6 +280,13 @@ def test_a_broken_block_raises_exifreads_own_error(broken: bytes) -> None:
         exif.gendet_evidence(sample=saved(broken))
 
 
+def test_a_pointer_before_the_block_is_exifreads_own_error() -> None:
+    raw = bytearray(tiff(((GPS_IFD, LONG, 0xFFFFFF01),)))
+    raw[12] = 9  # SLONG: -255
+    with pytest.raises(InvalidExif, match="-255"):
+        exif.gendet_evidence(sample=saved(bytes(raw)))
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.integers(8, 200), st.integers(0, 255))
 def test_one_damaged_byte_never_leaks_a_remark(place: int, value: int) -> None:

@@ -152,19 +152,16 @@ def test_a_broken_plugin_is_named_where_its_backbone_is_missed(site: Site) -> No
     assert "strange (RuntimeError: boom)" in raised.value.hint
 
 
-@pytest.mark.xfail(strict=True, reason="a PluginError of the plugin's own is taken for one of the registry's")
 def test_a_broken_plugin_that_raises_an_error_of_ours_is_skipped_too(site: Site) -> None:
     site.install("strange", "from gendet_cli.plugin.api import PluginError\nraise PluginError('needs a licence')")
     assert "needs a licence" in Registry().plugins["strange"].broken
 
 
-@pytest.mark.xfail(strict=True, reason="SystemExit is no Exception")
 def test_a_broken_plugin_that_leaves_by_the_door_is_skipped_too(site: Site) -> None:
     site.install("strange", "import sys\nsys.exit(0)")
     assert "SystemExit" in Registry().plugins["strange"].broken
 
 
-@pytest.mark.xfail(strict=True, reason="offers are claimed one by one, and not given back")
 def test_a_broken_plugin_leaves_nothing_it_offered(site: Site) -> None:
     site.install("strange", BACKBONE.format(name="resnet").replace("None)]", "None), 'no spec']"))
     registry = Registry()
@@ -250,7 +247,6 @@ def test_evidence_that_is_no_list_is_an_error_of_its_plugin(body: str, site: Sit
     assert "TypeError" in found.value
 
 
-@pytest.mark.xfail(strict=True, reason="the type of what a plugin returns is not checked")
 def test_evidence_of_another_type_is_an_error_of_its_plugin(site: Site) -> None:
     site.install("ant", EVIDENCE.format(body="return ['text']"))
     (found,) = Registry(["ant"]).inspect(SAMPLE)

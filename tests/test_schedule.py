@@ -1,4 +1,4 @@
-"""The schedule: what each stage moves, in which order, and that a run goes on from its checkpoint with the same bits."""
+"""The schedule: what each stage moves, in which order, and that a resumed run gives the same bits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -113,7 +113,8 @@ def test_order_of_stages_with_the_default_settings(tmp_path: Path) -> None:
     settings = GenDetSettings(tokens=1)
     trace = Trace(tmp_path / "state.safetensors")
     methods.fit_gendet(Fit(x, is_fake, settings, methods.build_gendet(settings, D), 1, trace.checkpoint, trace))
-    assert trace.stages == ["teacher"] * 10 + ROTATION * 10 + ["classifier"] * 10
+    teacher, classifier = ["teacher"] * settings.teacher_epochs, ["classifier"] * settings.classifier_epochs
+    assert trace.stages == teacher + ROTATION * 10 + classifier
 
 
 def test_the_defaults_are_the_papers_where_it_gives_them() -> None:
@@ -276,7 +277,6 @@ def test_a_checkpoint_of_data_of_another_size_is_refused(tmp_path: Path) -> None
         methods.fit_teacher(fit)
 
 
-@pytest.mark.xfail(strict=True, reason="the checkpoint knows the data by shape alone")
 def test_a_checkpoint_of_other_data_of_the_same_size_is_refused(tmp_path: Path) -> None:
     trace, _ = train(tmp_path, "teacher")
     x, is_fake = data()
@@ -285,7 +285,6 @@ def test_a_checkpoint_of_other_data_of_the_same_size_is_refused(tmp_path: Path) 
         methods.fit_teacher(fit)
 
 
-@pytest.mark.xfail(strict=True, reason="the checkpoint does not name the method or its plan")
 def test_a_checkpoint_of_another_method_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path, "ts-ad", stop_at=3)
@@ -299,10 +298,9 @@ def one_class(is_fake: float, run: Callable[[Fit], None], folder: Path) -> None:
     run(Fit(x, torch.full((N,), is_fake), SETTINGS, head, 7, folder / "state.safetensors", lambda *_: None))
 
 
-@pytest.mark.xfail(strict=True, reason="a stage without rows takes a step on the mean of nothing, nan")
 @pytest.mark.parametrize("is_fake", [0.0, 1.0])
 def test_data_of_one_class_is_an_error_and_never_a_head_of_nan(is_fake: float, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"real|fake"):
         one_class(is_fake, methods.fit_gendet, tmp_path)
 
 
@@ -325,7 +323,7 @@ def test_derived_seeds_differ_and_stay_the_same() -> None:
 def test_training_tells_the_classes_apart(tmp_path: Path) -> None:
     x, is_fake = data()
     head = methods.build_gendet(SETTINGS, D)
-    head.load_state_dict(train(tmp_path, teacher_epochs=10, rotations=5, classifier_epochs=20)[1])
+    head.load_state_dict(train(tmp_path, teacher_epochs=5, classifier_epochs=10)[1])
     logit = head.eval()(x)[1]
     assert logit[is_fake == 1].mean() > logit[is_fake == 0].mean()
 

@@ -41,10 +41,10 @@ class GenDetSettings:
     margin: float = 2.0
     alpha: float = 0.1
     rotations: int = 10
-    teacher_epochs: int = 10
-    classifier_epochs: int = 10
+    teacher_epochs: int = 3
+    classifier_epochs: int = 3
     teacher_lr: float = 1e-4
-    student_lr: float = 1e-3
+    student_lr: float = 1e-4
     classifier_lr: float = 1e-3
     weight_decay: float = 0.01
     batch_size: int = 128

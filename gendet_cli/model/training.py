@@ -72,10 +72,12 @@ class Run:
     networks: Mapping[str, nn.Module]
     optimizers: Mapping[str, torch.optim.Optimizer]
     batch_size: int
-    history: list[dict[str, Any]] = field(default_factory=list)
+    _plan: list[str] = field(default_factory=list)
 
     def execute(self, plan: list[Stage]) -> None:
         """Run what is not yet finished of ``plan``, saving after each epoch."""
+        self._check(plan)
+        self._plan = [stage.name for stage in plan]
         done = self._load()
         for index in range(done, len(plan)):
             stage = plan[index]
@@ -111,7 +113,15 @@ class Run:
         os.replace(partial, self.fit.checkpoint)
 
     def _settings(self) -> str:
-        return json.dumps([repr(self.fit.settings), self.fit.seed, list(self.fit.x.shape)])
+        data = hashlib.sha256(self.fit.x.numpy().tobytes() + self.fit.is_fake.numpy().tobytes()).hexdigest()
+        return json.dumps([repr(self.fit.settings), self.fit.seed, list(self.fit.x.shape), data, self._plan])
+
+    def _check(self, plan: list[Stage]) -> None:
+        """Raises ValueError if a stage would have nothing to learn from."""
+        if not 0 < self.fit.is_fake.sum() < len(self.fit.is_fake):
+            raise ValueError("the training data must hold both real and fake pictures")
+        if any(len(stage.rows) == 0 for stage in plan):
+            raise ValueError("a stage has no real or no fake picture to learn from")
 
     def _load(self) -> int:
         if not self.fit.checkpoint.is_file():

@@ -66,27 +66,27 @@ class Registry:
                 plugin = entry.load()
                 self._manager.register(plugin, entry.name)
                 self._manager.check_pending()
-            self.plugins[entry.name] = self._describe(entry.name, version)
-        except PluginError:
-            raise
-        except Exception as error:  # noqa: BLE001  a stranger's code may raise anything; it is named and skipped
+            info, backbones, methods = self._describe(entry.name, version)
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's code may raise anything
             if self._manager.has_plugin(entry.name):
                 self._manager.unregister(name=entry.name)
             self.plugins[entry.name] = PluginInfo(entry.name, version, broken=f"{type(error).__name__}: {error}")
+            return
+        self.plugins[entry.name] = info
+        for backbone in backbones:
+            _claim(self.backbones, entry.name, backbone.name, backbone)
+        for method in methods:
+            _claim(self.methods, entry.name, method.name, method)
 
-    def _describe(self, name: str, version: str) -> PluginInfo:
+    def _describe(self, name: str, version: str) -> tuple[PluginInfo, list[BackboneSpec], list[MethodSpec]]:
         plugin: Any = self._manager.get_plugin(name)
         hooks = tuple(sorted(caller.name for caller in self._manager.get_hookcallers(plugin) or ()))
-        backbones = list(plugin.gendet_backbones()) if "gendet_backbones" in hooks else []
-        methods = list(plugin.gendet_methods()) if "gendet_methods" in hooks else []
-        for backbone in backbones:
-            _claim(self.backbones, name, backbone.name, backbone)
-        for method in methods:
-            _claim(self.methods, name, method.name, method)
+        backbones = _all(plugin.gendet_backbones(), BackboneSpec) if "gendet_backbones" in hooks else []
+        methods = _all(plugin.gendet_methods(), MethodSpec) if "gendet_methods" in hooks else []
         offers = tuple(f"backbone {spec.name}" for spec in backbones) + tuple(f"method {spec.name}" for spec in methods)
         if "gendet_evidence" in hooks:
             offers += (f"evidence {name}",)
-        return PluginInfo(name, version, hooks, offers)
+        return PluginInfo(name, version, hooks, offers), backbones, methods
 
     def _require(self, wanted: set[str]) -> None:
         missing = sorted(wanted - self.plugins.keys())
@@ -122,10 +122,19 @@ class Registry:
                 continue
             try:
                 plugin: Any = self._manager.get_plugin(name)
-                found.extend(plugin.gendet_evidence(sample=sample))
+                found.extend(_all(plugin.gendet_evidence(sample=sample), Evidence))
             except Exception as error:  # noqa: BLE001  one plugin's crash must not cost the picture its row
                 found.append(Evidence(name, "error", f"{type(error).__name__}: {error}", kind="error"))
         return tuple(found)
+
+
+def _all(values: Iterable[Any], kind: type[T]) -> list[T]:
+    """``values`` as a list. Raises TypeError if one is of another kind: a plugin's promise is checked once, here."""
+    found = list(values)
+    for value in found:
+        if not isinstance(value, kind):
+            raise TypeError(f"returned {type(value).__name__}, not {kind.__name__}")
+    return found
 
 
 def _claim(table: dict[str, tuple[str, T]], plugin: str, name: str, spec: T) -> None:
