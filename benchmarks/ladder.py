@@ -27,7 +27,7 @@ RESAMPLES = 1000
 
 
 def figures(score: np.ndarray, dev: Features) -> list[float]:
-    """AUC, TPR at 1% and 5% FPR of fake against real + art; AUC against real; art's false alarms at 5% on real + art."""
+    """AUC, TPR at 1% and 5% FPR of fake v real + art; AUC v real; art flagged where 5% of real + art are."""
     fake, real, art = (dev.label == name for name in ("fake", "real", "art"))
     negative = score[~fake]
     alarms = float((score[art] > np.quantile(negative, 0.95)).mean())
@@ -73,7 +73,7 @@ def main(store: Path, seeds: int, copies: int) -> None:
     train = [views("train", f"training:{copy}") for copy in range(copies)]
     dev = views("dev", "aligned")
     print(
-        "| method | AUC | TPR at 1% FPR | TPR at 5% FPR | AUC, real v fake | art flagged at 5% FPR | AUC - probe, paired |"
+        "| method | AUC | TPR at 1% FPR | TPR at 5% FPR | AUC, real v fake | art flagged | AUC - probe, paired |"
     )
     print("|---|---|---|---|---|---|---|")
     probe = np.empty(0)
