@@ -72,9 +72,7 @@ def main(store: Path, seeds: int, copies: int) -> None:
 
     train = [views("train", f"training:{copy}") for copy in range(copies)]
     dev = views("dev", "aligned")
-    print(
-        "| method | AUC | TPR at 1% FPR | TPR at 5% FPR | AUC, real v fake | art flagged | AUC - probe, paired |"
-    )
+    print("| method | AUC | TPR at 1% FPR | TPR at 5% FPR | AUC, real v fake | art flagged | AUC - probe, paired |")
     print("|---|---|---|---|---|---|---|")
     probe = np.empty(0)
     for name in METHODS:
