@@ -42,6 +42,7 @@ OUTSIDE = {
     ("gendet_cli/engine/worker.py", "os.environ"): "a child limits its own BLAS threads before numpy is imported",
     ("gendet_cli/engine/worker.py", "sys.argv"): "a child process is given the number of its pipe there",
     ("gendet_cli/__main__.py", "sys.exit"): "python -m gendet_cli is the command itself",
+    ("gendet_cli/plugin/registry.py", "SystemExit"): "caught, so that a broken plugin cannot end the run",
 }
 """What speaks to the outside although it is not in ``cli``, and why."""
 

@@ -67,7 +67,7 @@ class Registry:
                 self._manager.register(plugin, entry.name)
                 self._manager.check_pending()
             info, backbones, methods = self._describe(entry.name, version)
-        except (Exception, SystemExit) as error:  # noqa: BLE001  a stranger's code may raise anything
+        except (Exception, SystemExit) as error:  # noqa: BLE001  a broken plugin is named and skipped
             if self._manager.has_plugin(entry.name):
                 self._manager.unregister(name=entry.name)
             self.plugins[entry.name] = PluginInfo(entry.name, version, broken=f"{type(error).__name__}: {error}")
