@@ -79,6 +79,7 @@ def _scan(
     from gendet_cli.detector.runtimes import choose_device
     from gendet_cli.intake.find import Census
     from gendet_cli.plugin.registry import Registry
+    from gendet_cli.scan import count
     from gendet_cli.scan import scan as run
 
     started, pinned, census = datetime.now(UTC), pinned_plugins(), Census()
@@ -99,6 +100,7 @@ def _scan(
         progress_on_stderr(quiet=quiet) as progress,
     ):
         show = _table(settings.show_private) if not paths else None
+        total = None if listing or quiet or not stderr().is_terminal else count(inputs)
         outcomes = run(
             inputs, detector, settings, listing=listing, census=census, is_done=reports.done.take, plugins=pinned
         )
@@ -106,7 +108,7 @@ def _scan(
             reports.write(outcome)
             if show:
                 show(outcome)
-            progress("scanning", number, None)
+            progress("scanning", number, total)
         _finish(reports, detector, registry, started)
         counts = dict(reports.counts)
     if not quiet:
