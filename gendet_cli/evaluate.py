@@ -12,6 +12,7 @@ import numpy as np
 from gendet_cli.data.layouts import Record
 from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.detector import Manifest, torch_module
+from gendet_cli.errors import WeightsError
 from gendet_cli.evaluation.metrics import Figure, separation
 from gendet_cli.features import Progress, features_of
 from gendet_cli.plugin.registry import Registry
@@ -45,6 +46,9 @@ def evaluate(
     name = manifest.values["backbone"]["name"]
     kind = runtime_for(name, "auto", registry)
     backbone = open_backbone(name, Runtime("onnx" if kind == "onnx" else "torch", device), registry)
+    expected = manifest.values["backbone"]["weights_sha256"]
+    if backbone.weights_sha256 != expected or backbone.preprocessing != manifest.preprocessing:
+        raise WeightsError(f"{folder}: was trained on other weights of {name}", hint="train it again")
     head = torch_module(folder, manifest, registry).eval()
     views = {
         transform: features_of(
@@ -58,6 +62,8 @@ def evaluate(
         )
         for transform in ("raw", "aligned")
     }
+    both = np.intersect1d(views["raw"].sha256, views["aligned"].sha256)
+    views = {name: view.take(np.isin(view.sha256, both)) for name, view in views.items()}
     scores = {name: _logits(head, view.x) for name, view in views.items()}
     rows = views["raw"]
     columns = {

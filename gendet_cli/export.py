@@ -89,6 +89,9 @@ def export_detector(folder: Path, manifest: Manifest, registry: Registry, out: P
     import onnx
     from onnx import compose
 
+    if out.suffix != ".onnx":
+        raise ExportError(f"{out}: not an .onnx file", hint="name a file that ends with .onnx")
+
     torch_side = load_detector(str(folder), "torch", "cpu", registry)
     models = _backbone_models(manifest, registry)
     if len(models) != 1:
@@ -108,7 +111,7 @@ def export_detector(folder: Path, manifest: Manifest, registry: Registry, out: P
     try:
         onnx.save(joined, partial)
         parity = _parity(torch_side, load_detector(str(partial), "onnx", "cpu", registry), pictures)
-        if max(parity.logit, parity.discrepancy) > TOLERANCE:
+        if not (parity.logit <= TOLERANCE and parity.discrepancy <= TOLERANCE):
             raise ExportError(
                 f"the export differs from torch: {parity}",
                 hint="report this with the versions of torch and onnxruntime",

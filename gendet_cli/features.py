@@ -12,7 +12,6 @@ from gendet_cli.data.layouts import Record
 from gendet_cli.data.store import Features, Store, View
 from gendet_cli.engine.job import Job
 from gendet_cli.engine.pool import DecoderPool
-from gendet_cli.errors import SettingsError
 from gendet_cli.plugin.specs import Backbone
 from gendet_cli.types import Failure, Source
 
@@ -21,11 +20,8 @@ Progress = Callable[[str, int, int], None]
 
 
 def hash_of(record: Record) -> str:
-    """sha256 of a record's file. Raises SettingsError if it cannot be read."""
-    try:
-        return hashlib.sha256(record.path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise SettingsError(f"{record.path}: {error.strerror}", hint="repair the data set, then run again") from error
+    """sha256 of a record's file. Raises OSError if it cannot be read."""
+    return hashlib.sha256(record.path.read_bytes()).hexdigest()
 
 
 def features_of(
@@ -49,9 +45,14 @@ def features_of(
         "transform": transform,
     }
     store = Store(folder, key)
-    hashes = [hash_of(record) for record in records]
+    readable: list[tuple[Record, str]] = []
+    for record in records:
+        try:
+            readable.append((record, hash_of(record)))
+        except OSError as error:
+            skipped(record, str(error.strerror))
     known = store.known()
-    missing = [pair for pair in dict(zip(hashes, records, strict=True)).items() if pair[0] not in known]
+    missing = [(digest, record) for digest, record in {d: r for r, d in readable}.items() if digest not in known]
 
     def computed() -> Iterator[View]:
         job = Job(backbone.preprocessing, transform=transform, evidence=False)
@@ -66,4 +67,4 @@ def features_of(
                 yield View(record, digest, feature)
 
     store.add(computed())
-    return store.read(zip(records, hashes, strict=True))
+    return store.read(readable)

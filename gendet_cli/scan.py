@@ -53,8 +53,11 @@ def score_in_order(pictures: Iterable[Prepared | Failure], detector: Detector, b
     """Scores up to ``batch_size`` pictures together; failures keep their place."""
     waiting: list[Prepared | Failure] = []
     for picture in pictures:
+        if not waiting and isinstance(picture, Failure):
+            yield picture
+            continue
         waiting.append(picture)
-        if sum(isinstance(p, Prepared) for p in waiting) == batch_size:
+        if len(waiting) >= batch_size:
             yield from _scored(waiting, detector)
             waiting = []
     yield from _scored(waiting, detector)

@@ -86,7 +86,10 @@ def resolve_settings(spec: MethodSpec, overrides: Any) -> Any:
             problems.append(f"{name}: {text!r} is no {types[name].__name__}")
     if problems:
         raise SettingsError("; ".join(problems), hint=f"settings of {spec.name}: {', '.join(sorted(types))}")
-    return replace(defaults, **values)
+    try:
+        return replace(defaults, **values)
+    except ValueError as error:
+        raise SettingsError(str(error), hint=f"settings of {spec.name}: {', '.join(sorted(types))}") from error
 
 
 def _prepare_folder(settings: TrainSettings) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,7 +68,11 @@ class EmbeddedClip(Backbone):
         import open_clip
         import torch
 
-        visual = open_clip.create_model(EMBEDDED.split("/")[0], load_weights=False).visual
+        logging.disable(logging.WARNING)  # open_clip warns of random weights, which the next line replaces, all of them
+        try:
+            visual = open_clip.create_model(EMBEDDED.split("/")[0], load_weights=False).visual
+        finally:
+            logging.disable(logging.NOTSET)
         visual.load_state_dict({name: torch.from_numpy(t) for name, t in self._weights().items()}, strict=True)
         return TorchRunner(visual, device).run
 
@@ -110,7 +115,13 @@ class OpenClip(Backbone):
                 hint=f"use one of {', '.join(open_clip.list_pretrained_tags_by_model(model))} or a safetensors file",
             )
         path = Path(tag) if Path(tag).is_file() else _downloaded(model, tag, config, runtime.allow_network)
-        network = open_clip.create_model(model, pretrained=str(path), load_weights=True, weights_only=True)
+        network = open_clip.create_model(
+            model,
+            pretrained=str(path),
+            load_weights=True,
+            weights_only=True,
+            force_quick_gelu=bool((config or {}).get("quick_gelu")),  # a path alone loses what the tag says
+        )
         visual = network.visual
         self.name = f"clip:{model}/{tag}"
         size = visual.image_size[0] if isinstance(visual.image_size, tuple) else visual.image_size

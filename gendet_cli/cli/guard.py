@@ -59,7 +59,10 @@ def guarded(command: Callable[P, ExitCode]) -> Callable[P, None]:
         except KeyboardInterrupt:
             stderr().print("interrupted; what was written stays, --resume goes on from there")
             code = ExitCode.INTERRUPTED
-        except BrokenPipeError:
+        except (
+            BrokenPipeError,
+            SystemExit,
+        ):  # rich turns a closed pipe into SystemExit(1), which would read as flagged
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = ExitCode.REPORT
         except Exception:  # noqa: BLE001  a bug: shown whole, with an exit code of its own

@@ -97,7 +97,7 @@ def _scan(
             retry_failed=retry_failed,
             show_private=settings.show_private,
         ) as reports,
-        progress_on_stderr(quiet=quiet) as progress,
+        progress_on_stderr(quiet=quiet or (not paths and sys.stdout.isatty())) as progress,
     ):
         show = _table(settings.show_private) if not paths else None
         total = None if listing or quiet or not stderr().is_terminal else count(inputs)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,13 +93,15 @@ class Store:
     def add(self, views: Iterable[View]) -> None:
         """Append rows in shards; each appears whole or not at all."""
         batch: list[View] = []
-        for view in views:
-            batch.append(view)
-            if len(batch) == SHARD_ROWS:
+        try:
+            for view in views:
+                batch.append(view)
+                if len(batch) == SHARD_ROWS:
+                    self._write(batch)
+                    batch = []
+        finally:
+            if batch:
                 self._write(batch)
-                batch = []
-        if batch:
-            self._write(batch)
 
     def _write(self, views: Sequence[View]) -> None:
         size = len(views[0].feature)
@@ -109,7 +112,7 @@ class Store:
             **{name: [getattr(view.record, name) for view in views] for name in ("label", "group", "split", "content")},
             "feature": pa.FixedSizeListArray.from_arrays(pa.array(flat), size),
         }
-        target = self.folder / f"shard-{len(self._shards()):06d}.parquet"
+        target = self.folder / f"shard-{uuid.uuid4().hex}.parquet"
         partial = target.with_suffix(".partial")
         pq.write_table(pa.table(columns), partial)
         os.replace(partial, target)

@@ -15,7 +15,7 @@ from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.calibration import Calibration, Thresholds, p_generated
 from gendet_cli.detector.files import read_json, require_hash, weights_folder
 from gendet_cli.detector.runtimes import OnnxRunner, TorchRunner
-from gendet_cli.errors import WeightsError
+from gendet_cli.errors import SettingsError, WeightsError
 from gendet_cli.plugin.specs import Runtime
 from gendet_cli.types import Finding, Prepared, Preprocessing, Score
 
@@ -146,6 +146,10 @@ def load_detector(
         WeightsError: missing, damaged, or of another backbone.
     """
     if where.endswith(".onnx"):
+        if runtime == "torch":
+            raise SettingsError(
+                f"{where} runs with onnx only", hint="drop --runtime torch, or name the detector's folder"
+            )
         return _load_file(Path(where), device)
     folder = Path(where) if (Path(where) / "detector.json").is_file() else weights_folder(where)
     manifest = read_manifest(folder)

@@ -33,7 +33,10 @@ def weights_folder(name: str) -> Path:
     """The folder ``weights/<name>`` that ships with gendet. Raises WeightsError if there is none."""
     folder = Path(str(importlib.resources.files("gendet_weights"))) / name
     if not folder.is_dir():
-        raise WeightsError(f"no weights called {name!r} ship with gendet", hint="`gendet plugins` lists what does")
+        raise WeightsError(
+            f"no weights called {name!r} ship with gendet",
+            hint="use --detector gendet, a folder that `gendet train` wrote, or a FILE.onnx",
+        )
     return folder
 
 

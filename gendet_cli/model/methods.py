@@ -52,6 +52,17 @@ class GenDetSettings:
     dropout: float = 0.0
     feature_norm: str = "unit"
 
+    def __post_init__(self) -> None:
+        if self.feature_norm not in ("unit", "none"):
+            raise ValueError(f"feature_norm is {self.feature_norm!r}, not unit or none")
+        if (
+            min(self.batch_size, self.tokens) < 1
+            or min(self.rotations, self.teacher_epochs, self.classifier_epochs) < 0
+        ):
+            raise ValueError("batch_size and tokens must be at least 1, rotations and epochs at least 0")
+        if not (0 <= self.dropout < 1 and 0 <= self.margin <= 4):
+            raise ValueError("dropout lies in [0, 1), margin in [0, 4]")
+
     @property
     def structure(self) -> Structure:
         """The networks' part."""
