@@ -42,7 +42,8 @@ class EmbeddedClip(Backbone):
         self.dimension = 512
         self.preprocessing = (Preprocessing("resize-crop", 224, 1, MEAN, STD),)
         self._folder = weights_folder(FOLDER)
-        self._hashes = json.loads((self._folder / "backbone.json").read_text(encoding="utf-8"))["sha256"]
+        described = json.loads((self._folder / "backbone.json").read_text(encoding="utf-8"))
+        self._hashes, self._external = described["sha256"], described["external"]
         self.weights_sha256 = self._hashes["weights.safetensors"]
         self._run = self._onnx(runtime.device) if runtime.kind == "onnx" else self._torch(runtime.device)
 
@@ -55,13 +56,8 @@ class EmbeddedClip(Backbone):
         return path.read_bytes()
 
     def _onnx(self, device: str) -> Any:
-        initializers = {}
-        for name, tensor in self._weights().items():
-            initializers[name] = tensor
-            if tensor.ndim == 2:
-                initializers[name + TRANSPOSED] = tensor.T.copy()
-        wanted = json.loads((self._folder / "backbone.json").read_text(encoding="utf-8"))["external"]
-        runner = OnnxRunner(self._graph(), device, {name: initializers[name] for name in wanted})
+        weights = self._weights()
+        runner = OnnxRunner(self._graph(), device, {name: _laid_out(weights, name) for name in self._external})
         return lambda views: runner.run(views, ["embedding"])
 
     def _torch(self, device: str) -> Any:
@@ -90,11 +86,15 @@ class EmbeddedClip(Backbone):
         weights = self._weights()
         for initializer in model.graph.initializer:
             if initializer.data_location == onnx.TensorProto.EXTERNAL:
-                name = initializer.name
-                tensor = weights[name.removesuffix(TRANSPOSED)]
-                tensor = tensor.T.copy() if name.endswith(TRANSPOSED) else tensor
-                initializer.CopyFrom(numpy_helper.from_array(tensor, name))
+                tensor = _laid_out(weights, initializer.name)
+                initializer.CopyFrom(numpy_helper.from_array(tensor, initializer.name))
         return (model,)
+
+
+def _laid_out(weights: dict[str, NDArray[np.float32]], name: str) -> NDArray[np.float32]:
+    """The tensor called ``name``; ``<name>^T`` is the transposed one."""
+    tensor = weights[name.removesuffix(TRANSPOSED)]
+    return tensor.T.copy() if name.endswith(TRANSPOSED) else tensor
 
 
 class OpenClip(Backbone):

@@ -73,8 +73,7 @@ def train(
             records, settings, registry, progress=progress, note=lambda text: console.print(text, markup=False)
         )
     if not quiet:
-        auc = manifest["training"]["held_out_auc"]
-        console.print(f"{target}: held-out AUC {auc} over whole sources, seed {seed}", markup=False)
+        console.print(f"{target}: held-out AUC {manifest['training']['held_out_auc']}, seed {seed}", markup=False)
     return ExitCode.CLEAR
 
 
