@@ -16,11 +16,12 @@ import numpy as np
 from gendet_cli.data.layouts import Places, read_layout
 from gendet_cli.data.store import Features
 from gendet_cli.detector.backbones import open_backbone
+from gendet_cli.detector.detector import logits_of
 from gendet_cli.evaluation.metrics import auc, tpr_at_fpr
 from gendet_cli.features import features_of
 from gendet_cli.plugin.registry import Registry
 from gendet_cli.plugin.specs import Runtime
-from gendet_cli.train import Fitter, logits_of
+from gendet_cli.train import Fitter
 
 METHODS = ("univfd-linear", "teacher", "ts-ad", "ts-ad-fake", "gendet")
 RESAMPLES = 1000

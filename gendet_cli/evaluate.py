@@ -11,9 +11,10 @@ import numpy as np
 
 from gendet_cli.data.layouts import Record
 from gendet_cli.detector.backbones import open_backbone, runtime_for
-from gendet_cli.detector.detector import Manifest, torch_module
+from gendet_cli.detector.detector import Manifest, logits_of, torch_module
+from gendet_cli.detector.runtimes import on_device
 from gendet_cli.errors import WeightsError
-from gendet_cli.evaluation.metrics import Figure, separation
+from gendet_cli.evaluation.metrics import Figure, one_source, separation
 from gendet_cli.features import Progress, features_of
 from gendet_cli.plugin.registry import Registry
 from gendet_cli.plugin.specs import Runtime
@@ -23,9 +24,18 @@ COLUMNS = ("raw", "fakes aligned", "both aligned")
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Figures by column, then by comparison; and per source the share flagged at the detector's own threshold."""
+    """What was measured, by column (``COLUMNS``).
+
+    Attributes:
+        figures: then by comparison: AUC, TPR at 1% and 5% FPR.
+        sources: then by ``label/source``: AUC against the other class, share above the pooled thresholds.
+        flagged: then by label and ``label/source``: how many, and the share flagged at the detector's own threshold
+            (as scored: the rule for small pictures is not applied).
+        pictures: how many of each label.
+    """
 
     figures: dict[str, dict[str, dict[str, Figure]]]
+    sources: dict[str, dict[str, dict[str, Figure]]]
     flagged: dict[str, dict[str, tuple[int, float]]]
     pictures: dict[str, int]
 
@@ -39,13 +49,14 @@ def evaluate(
     *,
     device: str,
     workers: int,
+    allow_network: bool,
     progress: Progress,
     note: Callable[[str], None],
 ) -> Evaluation:
     """Measure the detector in ``folder`` on ``records``; features go through the store like a training's."""
     name = manifest.values["backbone"]["name"]
     kind = runtime_for(name, "auto", registry)
-    backbone = open_backbone(name, Runtime("onnx" if kind == "onnx" else "torch", device), registry)
+    backbone = on_device(device, lambda d: open_backbone(name, Runtime(kind, d, allow_network), registry), note)
     expected = manifest.values["backbone"]["weights_sha256"]
     if backbone.weights_sha256 != expected or backbone.preprocessing != manifest.preprocessing:
         raise WeightsError(f"{folder}: was trained on other weights of {name}", hint="train it again")
@@ -64,7 +75,7 @@ def evaluate(
     }
     both = np.intersect1d(views["raw"].sha256, views["aligned"].sha256)
     views = {name: view.take(np.isin(view.sha256, both)) for name, view in views.items()}
-    scores = {name: _logits(head, view.x) for name, view in views.items()}
+    scores = {name: logits_of(head, view.x) for name, view in views.items()}
     rows = views["raw"]
     columns = {
         "raw": scores["raw"],
@@ -74,16 +85,10 @@ def evaluate(
     labels, counts = np.unique(rows.label, return_counts=True)
     return Evaluation(
         {name: compare(score, rows.label, rows.group, rows.content) for name, score in columns.items()},
+        {name: by_source(score, rows.label, rows.group) for name, score in columns.items()},
         {name: _flagged(score, rows.label, rows.group, manifest) for name, score in columns.items()},
         dict(zip(labels.tolist(), counts.tolist(), strict=True)),
     )
-
-
-def _logits(head: Any, x: Any) -> Any:
-    import torch
-
-    with torch.inference_mode():
-        return head(torch.from_numpy(x))[1].numpy().astype(np.float64)
 
 
 def compare(score: Any, label: Any, group: Any, content: Any) -> dict[str, dict[str, Figure]]:
@@ -94,6 +99,16 @@ def compare(score: Any, label: Any, group: Any, content: Any) -> dict[str, dict[
         sets["real v photo-like fake"] = (real, fake & (content == "photo"))
         sets["art v art-like fake"] = (art, fake & (content == "art"))
     return {name: separation(score, group, *pair) for name, pair in sets.items() if pair[0].any() and pair[1].any()}
+
+
+def by_source(score: Any, label: Any, group: Any) -> dict[str, dict[str, Figure]]:
+    """Every generator against real + art, every real and art source against all fakes."""
+    fake = label == "fake"
+    return {
+        f"{name}/{source}": one_source(score, group, (label == name) & (group == source), ~fake, fake)
+        for name in ("fake", "real", "art")
+        for source in np.unique(group[label == name])
+    }
 
 
 def _flagged(score: Any, label: Any, group: Any, manifest: Manifest) -> dict[str, tuple[int, float]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from gendet_cli.data.degrade import recipe
 from gendet_cli.data.layouts import Record
 from gendet_cli.data.store import Features, Store, View
 from gendet_cli.engine.job import Job
@@ -42,7 +43,7 @@ def features_of(
         "backbone": backbone.name,
         "weights_sha256": backbone.weights_sha256,
         "preprocessing": [part.to_json() for part in backbone.preprocessing],
-        "transform": transform,
+        "transform": recipe(transform),
     }
     store = Store(folder, key)
     readable: list[tuple[Record, str]] = []

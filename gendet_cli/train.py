@@ -20,9 +20,9 @@ from gendet_cli.data.layouts import Record
 from gendet_cli.data.store import Features
 from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.calibration import calibrate, choose_thresholds, operating_points, printed, to_json
-from gendet_cli.detector.detector import FORMAT
+from gendet_cli.detector.detector import FORMAT, logits_of
 from gendet_cli.detector.files import sha256_of
-from gendet_cli.detector.runtimes import choose_device
+from gendet_cli.detector.runtimes import on_device
 from gendet_cli.errors import SettingsError
 from gendet_cli.export import export_head
 from gendet_cli.features import features_of
@@ -50,7 +50,7 @@ def train(
     spec = registry.method(settings.method)
     chosen = resolve_settings(spec, settings.overrides)
     work = _prepare_folder(settings)
-    backbone = _open(settings, registry)
+    backbone = on_device(settings.device, lambda device: _open(settings, registry, device), note)
     copies = [
         features_of(
             records,
@@ -105,10 +105,9 @@ def _prepare_folder(settings: TrainSettings) -> Path:
     return work
 
 
-def _open(settings: TrainSettings, registry: Registry) -> Backbone:
-    device = choose_device(settings.device)
+def _open(settings: TrainSettings, registry: Registry, device: str) -> Backbone:
     kind = runtime_for(settings.backbone, "auto", registry)
-    runtime = Runtime("onnx" if kind == "onnx" else "torch", device, settings.allow_network)
+    runtime = Runtime(kind, device, settings.allow_network)
     return open_backbone(settings.backbone, runtime, registry)
 
 
@@ -122,8 +121,10 @@ class Fitter:
         """A head trained on every copy of every picture."""
         torch.set_num_threads(1)  # the order of additions, and so the bits, do not depend on the machine's cores
         torch.use_deterministic_algorithms(True)
+        torch.backends.mha.set_fastpath_enabled(False)  # one arithmetic for networks that learn and that are frozen
         x = torch.from_numpy(np.concatenate([copy.x for copy in copies]))
         is_fake = torch.from_numpy(np.concatenate([copy.is_fake for copy in copies]).astype(np.float32))
+        picture = np.unique(np.concatenate([copy.sha256 for copy in copies]), return_inverse=True)[1]
         head = seeded(lambda: self.spec.build(self.settings, x.shape[1]), self.seed, "head")
 
         def tell(stage: str, epoch: int, epochs: int, loss: float) -> None:
@@ -131,16 +132,11 @@ class Fitter:
 
         checkpoint = self.work / f"{name}.safetensors"
         try:
-            self.spec.fit(Fit(x, is_fake, self.settings, head, self.seed, checkpoint, tell))
+            fit = Fit(x, is_fake, torch.from_numpy(picture), self.settings, head, self.seed, checkpoint, tell)
+            self.spec.fit(fit)
         except ValueError as error:
             raise SettingsError(str(error), hint="--resume needs the same settings; or use another --out") from error
         return head.eval()
-
-
-def logits_of(head: torch.nn.Module, x: Any) -> Any:
-    """float64 (N,) logits of features (N, D)."""
-    with torch.inference_mode():
-        return head(torch.from_numpy(x))[1].numpy().astype(np.float64)
 
 
 def _cross_fit(fitter: Fitter, copies: Sequence[Features], folds: int, note: Callable[[str], None]) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from gendet_cli.plugin.api import (
     Backbone,
     BackboneSpec,
+    Kind,
     OnnxRunner,
     Preprocessing,
     Runtime,
@@ -114,6 +115,7 @@ class OpenClip(Backbone):
                 f"open_clip knows no weights {tag!r} for {model}",
                 hint=f"use one of {', '.join(open_clip.list_pretrained_tags_by_model(model))} or a safetensors file",
             )
+        _require_known_preparation(f"clip:{model}/{tag}", config or {})
         path = Path(tag) if Path(tag).is_file() else _downloaded(model, tag, config, runtime.allow_network)
         network = open_clip.create_model(
             model,
@@ -140,16 +142,30 @@ class OpenClip(Backbone):
         return embedding
 
 
+def _require_known_preparation(name: str, config: dict[str, Any]) -> None:
+    """Raises SettingsError where a model reads pictures in another way than the rule ``resize-crop``."""
+    found = config.get("resize_mode") or "shortest", config.get("interpolation") or "bicubic"
+    if found != ("shortest", "bicubic"):
+        raise SettingsError(
+            f"{name} was trained on pictures resized by {'/'.join(found)}, which gendet does not do",
+            hint="use a model whose open_clip configuration says shortest/bicubic, as OpenAI's and LAION's do",
+        )
+
+
 def _downloaded(model: str, tag: str, config: dict[str, Any], allow_network: bool) -> Path:
     """The weights' file in open_clip's cache, downloaded only where that is allowed."""
     import open_clip
     from huggingface_hub import try_to_load_from_cache
 
-    repository, file = (config.get("hf_hub") or "/").rsplit("/", 1)
-    for name in filter(None, (file, "open_clip_model.safetensors")):
-        cached = try_to_load_from_cache(repository, name) if repository else None
+    repository, _, file = (config.get("hf_hub") or "").rpartition("/")
+    names = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+    for name in names if repository else []:
+        cached = try_to_load_from_cache(repository, name)
         if isinstance(cached, str):
             return Path(cached)
+    by_url = Path("~/.cache/clip").expanduser() / Path(config.get("url") or "").name
+    if not repository and by_url.is_file():
+        return by_url
     if not allow_network:
         raise WeightsError(
             f"the weights {model}/{tag} are not on this machine",
@@ -168,12 +184,15 @@ def open_clip_backbone(variant: str, runtime: Runtime) -> Backbone:
     if variant in ("", EMBEDDED):
         return EmbeddedClip(runtime)
     model, _, tag = variant.partition("/")
-    if runtime.kind == "onnx":
-        raise SettingsError(f"clip:{variant} has no ONNX graph", hint="use --runtime torch")
     return OpenClip(model, tag, runtime)
+
+
+def _runtimes(variant: str) -> tuple[Kind, ...]:
+    return ("onnx", "torch") if variant in ("", EMBEDDED) else ("torch",)
 
 
 @hookimpl
 def gendet_backbones() -> list[BackboneSpec]:
     """The ``clip`` family."""
-    return [BackboneSpec("clip", f"CLIP image towers; default {EMBEDDED}, embedded", open_clip_backbone)]
+    summary = f"CLIP image towers; default {EMBEDDED}, embedded"
+    return [BackboneSpec("clip", summary, open_clip_backbone, _runtimes)]

@@ -90,7 +90,7 @@ class EfficientNetLite0(Backbone):
 def gendet_backbones() -> list[BackboneSpec]:
     """The one backbone of this plugin."""
     summary = "EfficientNet-Lite0 on four native 224-px crops: mean and deviation of eight depths, 1632-d"
-    return [BackboneSpec(NAME, summary, _open, runtimes=("torch",))]
+    return [BackboneSpec(NAME, summary, _open, runtimes=lambda variant: ("torch",))]
 
 
 def _open(variant: str, runtime: Runtime) -> Backbone:

@@ -116,7 +116,7 @@ def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_variant_or_another_runtime_is_refused() -> None:
     (spec,) = efficientnet.gendet_backbones()
-    assert spec.runtimes == ("torch",)
+    assert spec.runtimes("") == ("torch",)
     with pytest.raises(SettingsError, match="variant"):
         spec.open("b7", CPU)
     with pytest.raises(SettingsError, match="torch only"):

@@ -97,3 +97,15 @@ def test_classification_of_a_batch_of_one_class_is_its_mean(fake: float) -> None
     logit, is_fake = torch.tensor([0.0, 1.0]), torch.full((2,), fake)
     expected = (math.log(2) + math.log1p(math.exp(1.0 if fake == 0 else -1.0))) / 2
     assert classification_loss(logit, is_fake).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [student_real_loss, augmenter_loss])
+def test_sum_is_the_mean_times_the_elements(loss) -> None:
+    teacher, student = tokens([1.0, 2, 3, 4], [0.0, 0, 0, 0]), tokens([1.0, 0, 3, 1], [1.0, 1, 1, 1])
+    assert loss(teacher, student, "sum").item() == pytest.approx((4 + 9 + 4) / 2)
+
+
+def test_a_hinge_of_the_batch_takes_the_mean_distance() -> None:
+    loss = student_fake_loss(tokens(EAST, EAST), tokens(EAST, WEST), 2.0, "batch")  # distances 0 and 4, their mean is 2
+    assert loss.item() == pytest.approx(0)
+    assert student_fake_loss(tokens(EAST, EAST), tokens(EAST, NORTH), 2.0, "batch").item() == pytest.approx(1)

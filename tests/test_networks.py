@@ -57,7 +57,7 @@ def test_each_network_has_one_block(make) -> None:
 
 
 def test_pooled_is_the_mean_over_tokens_then_a_linear_layer() -> None:
-    pooled, z = filled(Pooled()), torch.randn(N, 4, 196)
+    pooled, z = filled(Pooled(Structure())), torch.randn(N, 4, 196)
     by_hand = sum(z[:, t] for t in range(4)) / 4 @ pooled.linear.weight[0] + pooled.linear.bias
     assert pooled(z).shape == (N,)
     torch.testing.assert_close(pooled(z), by_hand)
@@ -68,18 +68,18 @@ def test_classifier_gives_one_logit_a_picture() -> None:
 
 
 def test_unit_features_have_length_root_d_whatever_their_scale(features: torch.Tensor) -> None:
-    unit = Normalise("unit")
+    unit = Normalise("unit", D)
     torch.testing.assert_close(unit(features).norm(dim=1), torch.full((N,), D**0.5))
     torch.testing.assert_close(unit(features * 7), unit(features))
 
 
 def test_features_stay_as_they_are_without_a_norm(features: torch.Tensor) -> None:
-    assert torch.equal(Normalise("none")(features), features)
+    assert torch.equal(Normalise("none", D)(features), features)
 
 
 def test_an_unknown_norm_is_refused() -> None:
     with pytest.raises(ValueError, match="'layer'"):
-        Normalise("layer")
+        Normalise("layer", D)
     with pytest.raises(ValueError, match="'layer'"):
         GenDetHead(D, Structure(feature_norm="layer"))
 
@@ -99,7 +99,7 @@ def test_the_augmenter_keeps_the_shape_and_can_leave_the_identity(features: torc
 
 def test_the_head_is_the_classifier_over_the_squared_difference(features: torch.Tensor) -> None:
     head = filled(GenDetHead(D, Structure()))
-    unit = Normalise("unit")(features)
+    unit = Normalise("unit", D)(features)
     difference = (head.teacher(unit) - head.student(unit)) ** 2
     discrepancy, logit = head(features)
     assert difference.shape == (N, 4, 196)
@@ -138,3 +138,30 @@ def test_the_linear_probe_reads_unit_length_features(features: torch.Tensor) -> 
     probe = filled(LinearHead(D))
     by_hand = (features / features.norm(dim=1, keepdim=True)) @ probe.linear.weight[0] + probe.linear.bias
     torch.testing.assert_close(probe(features)[1], by_hand)
+
+
+def test_standard_features_have_mean_0_and_deviation_1_of_the_training_set(features: torch.Tensor) -> None:
+    standard = Normalise("standard", D)
+    standard.fit(features)
+    torch.testing.assert_close(standard(features).mean(0), torch.zeros(D), atol=1e-5, rtol=0)
+    torch.testing.assert_close(standard(features).std(0), torch.ones(D))
+    again = Normalise("standard", D)
+    again.load_state_dict(standard.state_dict())
+    assert torch.equal(again(features), standard(features))
+
+
+def test_the_mean_of_tokens_is_one_token(features: torch.Tensor) -> None:
+    bodies = [filled(Tokens(D, Structure(z_form=form))) for form in ("tokens", "mean")]
+    torch.testing.assert_close(bodies[1](features), bodies[0](features).mean(1, keepdim=True))
+    assert GenDetHead(D, Structure(z_form="mean", pooling="flatten")).eval()(features)[1].shape == (N,)
+
+
+def test_flattened_pooling_reads_every_token() -> None:
+    pooled, z = filled(Pooled(Structure(pooling="flatten"))), torch.randn(N, 4, 196)
+    torch.testing.assert_close(pooled(z), z.flatten(1) @ pooled.linear.weight[0] + pooled.linear.bias)
+
+
+def test_a_plain_augmenter_adds_nothing(features: torch.Tensor) -> None:
+    plain, residual = (filled(Augmenter(D, Structure(augmenter_form=form))) for form in ("plain", "residual"))
+    torch.testing.assert_close(plain(features) + features, residual(features))
+    assert not torch.equal(Augmenter(D, Structure(augmenter_form="plain"))(features), features)

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from gendet_cli.model import methods
 from gendet_cli.model.methods import GenDetSettings, LinearSettings
-from gendet_cli.model.training import Fit, derived_seed, seeded
+from gendet_cli.model.training import Fit, Run, Stage, derived_seed, seeded
 
 torch.set_num_threads(1)
 N, D = 64, 16
@@ -76,7 +76,7 @@ def train(
     x, is_fake = data()
     head = seeded(lambda: build(settings, D), seed, "head")
     trace = Trace(folder / "state.safetensors", stop_at)
-    run(Fit(x, is_fake, settings, head, seed, trace.checkpoint, trace))
+    run(Fit(x, is_fake, torch.arange(len(x)), settings, head, seed, trace.checkpoint, trace))
     return trace, {name: t.clone() for name, t in head.state_dict().items()}
 
 
@@ -112,7 +112,9 @@ def test_order_of_stages_with_the_default_settings(tmp_path: Path) -> None:
     x, is_fake = data()
     settings = GenDetSettings(tokens=1)
     trace = Trace(tmp_path / "state.safetensors")
-    methods.fit_gendet(Fit(x, is_fake, settings, methods.build_gendet(settings, D), 1, trace.checkpoint, trace))
+    methods.fit_gendet(
+        Fit(x, is_fake, torch.arange(len(x)), settings, methods.build_gendet(settings, D), 1, trace.checkpoint, trace)
+    )
     teacher, classifier = ["teacher"] * settings.teacher_epochs, ["classifier"] * settings.classifier_epochs
     assert trace.stages == teacher + ROTATION * 10 + classifier
 
@@ -272,7 +274,16 @@ def test_a_checkpoint_of_other_settings_or_seed_is_refused(changes: dict[str, An
 def test_a_checkpoint_of_data_of_another_size_is_refused(tmp_path: Path) -> None:
     trace, _ = train(tmp_path, "teacher")
     x, is_fake = data()
-    fit = Fit(x[:-1], is_fake[:-1], SETTINGS, methods.build_teacher(SETTINGS, D), 7, trace.checkpoint, trace)
+    fit = Fit(
+        x[:-1],
+        is_fake[:-1],
+        torch.arange(len(x) - 1),
+        SETTINGS,
+        methods.build_teacher(SETTINGS, D),
+        7,
+        trace.checkpoint,
+        trace,
+    )
     with pytest.raises(ValueError, match="data"):
         methods.fit_teacher(fit)
 
@@ -280,7 +291,9 @@ def test_a_checkpoint_of_data_of_another_size_is_refused(tmp_path: Path) -> None
 def test_a_checkpoint_of_other_data_of_the_same_size_is_refused(tmp_path: Path) -> None:
     trace, _ = train(tmp_path, "teacher")
     x, is_fake = data()
-    fit = Fit(x + 1, is_fake, SETTINGS, methods.build_teacher(SETTINGS, D), 7, trace.checkpoint, trace)
+    fit = Fit(
+        x + 1, is_fake, torch.arange(len(x)), SETTINGS, methods.build_teacher(SETTINGS, D), 7, trace.checkpoint, trace
+    )
     with pytest.raises(ValueError, match="data"):
         methods.fit_teacher(fit)
 
@@ -295,7 +308,18 @@ def test_a_checkpoint_of_another_method_is_refused(tmp_path: Path) -> None:
 def one_class(is_fake: float, run: Callable[[Fit], None], folder: Path) -> None:
     x, _ = data()
     head = methods.build_gendet(SETTINGS, D)
-    run(Fit(x, torch.full((N,), is_fake), SETTINGS, head, 7, folder / "state.safetensors", lambda *_: None))
+    run(
+        Fit(
+            x,
+            torch.full((N,), is_fake),
+            torch.arange(N),
+            SETTINGS,
+            head,
+            7,
+            folder / "state.safetensors",
+            lambda *_: None,
+        )
+    )
 
 
 @pytest.mark.parametrize("is_fake", [0.0, 1.0])
@@ -335,9 +359,83 @@ def test_the_linear_probe_is_scikit_learns(tmp_path: Path) -> None:
     head = methods.build_linear(LinearSettings(), D)
     calls: list[str] = []
     state = tmp_path / "state.safetensors"
-    methods.fit_linear(Fit(x, is_fake, LinearSettings(), head, 7, state, lambda stage, *_: calls.append(stage)))
+    methods.fit_linear(
+        Fit(x, is_fake, torch.arange(len(x)), LinearSettings(), head, 7, state, lambda stage, *_: calls.append(stage))
+    )
     unit = (x / x.norm(dim=1, keepdim=True)).numpy()
     probe = LogisticRegression(class_weight="balanced", max_iter=5000).fit(unit, is_fake.numpy())
     expected = torch.from_numpy(probe.decision_function(unit)).float()
     torch.testing.assert_close(head(x)[1].detach(), expected, rtol=1e-4, atol=1e-4)
     assert len(calls) == 1
+
+
+OPEN_POINTS = [
+    {"feature_norm": "standard"},
+    {"feature_norm": "none"},
+    {"augmenter_form": "plain"},
+    {"z_form": "mean"},
+    {"pooling": "flatten"},
+    {"reduction": "sum"},
+    {"hinge": "batch"},
+    {"student_start": "teacher"},
+    {"student_optimizers": "two"},
+    {"classifier_fakes": "augmented"},
+    {"classifier_fakes": "both"},
+    {"classifier_reals": "held-out"},
+    {"augmenter_lr_ratio": 10.0},
+    {"tokens": 1},
+]
+
+
+@pytest.mark.parametrize("changes", OPEN_POINTS, ids=lambda c: "-".join(map(str, *c.items())))
+def test_every_open_point_changes_the_head_and_resumes(
+    changes: dict[str, Any], gendet: tuple[Trace, Bits], tmp_path: Path
+) -> None:
+    whole = train(tmp_path / "a", **changes)[1]
+    assert not same(whole, gendet[1])
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "b", stop_at=6, **changes)
+    assert same(train(tmp_path / "b", **changes)[1], whole)
+
+
+def test_wrong_choices_are_told_all_at_once() -> None:
+    with pytest.raises(ValueError, match=r"hinge is 'both'.*margin lies"):
+        GenDetSettings(hinge="both", margin=9)
+
+
+def test_a_student_that_starts_as_its_teacher_has_no_first_loss_on_reals(tmp_path: Path) -> None:
+    copied = train(tmp_path / "a", student_start="teacher", batch_size=N)[0].calls
+    assert copied[2][0] == "student-real"
+    assert copied[2][3] == pytest.approx(0, abs=1e-10)
+    assert train(tmp_path / "b", batch_size=N)[0].calls[2][3] > 0.1
+
+
+def test_held_out_reals_are_whole_pictures_that_the_student_never_saw() -> None:
+    x, is_fake = data()
+    settings = replace(SETTINGS, classifier_reals="held-out", held_out_share=0.25)
+    picture = torch.arange(N) % (N // 2)  # two views of each, a half apart
+    fit = Fit(x, is_fake, picture, settings, methods.build_gendet(settings, D), 7, Path(), lambda *_: None)
+    reals = torch.arange(N)[is_fake == 0]
+    kept, shown = methods._reals_of(fit, reals)
+    assert sorted([*kept.tolist(), *shown.tolist()]) == reals.tolist()
+    assert not set(picture[kept].tolist()) & set(picture[shown].tolist())
+    assert len(picture[shown].unique()) == round(0.25 * len(picture[reals].unique()))
+
+
+def test_frozen_networks_use_no_dropout(tmp_path: Path) -> None:
+    """A frozen teacher gives the same output whatever the epoch's seed; in training mode dropout would change it."""
+    losses = []
+    for seed in (1, 2):
+        settings = replace(SETTINGS, dropout=0.5)
+        x, is_fake = data()
+        head: Any = seeded(lambda s=settings: methods.build_gendet(s, D), 7, "head")
+        fit = Fit(x, is_fake, torch.arange(N), settings, head, seed, tmp_path / str(seed), lambda *_: None)
+        stage = Stage(
+            "probe",
+            torch.arange(N),
+            lambda x, y, h=head: h.teacher(x).square().mean() + 0 * h.student(x).mean(),
+            torch.optim.AdamW(head.student.parameters(), lr=0.0),
+            head.student,
+        )
+        losses.append(Run(fit, {"head": head}, {}, N)._epoch(stage, 0))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)

@@ -15,6 +15,7 @@ from gendet_cli.errors import ExitCode
 
 if TYPE_CHECKING:
     from gendet_cli.evaluate import Evaluation
+    from gendet_cli.evaluation.metrics import Figure
 
 
 @guarded
@@ -30,13 +31,15 @@ def evaluate(
     features: Annotated[Path, typer.Option(help="The feature store.")] = Path("runs/features"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Allow the download of a backbone's weights.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> ExitCode:
     """Measure a detector: raw, fakes aligned, both aligned; real, fake and human art apart."""
     from gendet_cli.data.layouts import Places, read_layout
     from gendet_cli.detector.detector import read_manifest
     from gendet_cli.detector.files import weights_folder
-    from gendet_cli.detector.runtimes import choose_device
     from gendet_cli.evaluate import evaluate as run
     from gendet_cli.plugin.registry import Registry
 
@@ -51,8 +54,9 @@ def evaluate(
             manifest,
             Registry(pinned_plugins()),
             features,
-            device=choose_device(device),
+            device=device,
             workers=workers,
+            allow_network=allow_network,
             progress=progress,
             note=lambda text: stderr().print(text, markup=False),
         )
@@ -68,7 +72,15 @@ def _show(result: Evaluation, title: str) -> None:
         for name, figures in comparisons.items():
             table.add_row(column, name, *(str(figure) for figure in figures.values()))
     console.print(table)
-    shares = Table("source", "pictures", *(f"flagged, {c}" for c in result.flagged), box=None, pad_edge=False)
-    for name, (pictures, _) in result.flagged["raw"].items():
-        shares.add_row(name, str(pictures), *(f"{column[name][1]:.3f}" for column in result.flagged.values()))
-    console.print(shares)
+    for column, sources in result.sources.items():
+        console.print(_source_table(column, sources, result.flagged[column]))
+
+
+def _source_table(column: str, sources: dict[str, dict[str, Figure]], flagged: dict[str, tuple[int, float]]) -> Table:
+    """One line a source: generators' shares are true positives, those of real and art sources false ones."""
+    heads = ("pictures", "AUC", "above 1% FPR", "above 5% FPR", "flagged")
+    table = Table(f"source, {column}", *heads, box=None, pad_edge=False)
+    for name, (pictures, share) in flagged.items():
+        figures = [str(figure) for figure in sources[name].values()] if name in sources else ["", "", ""]
+        table.add_row(name, str(pictures), *figures, f"{share:.3f}")
+    return table

@@ -76,7 +76,7 @@ def _scan(
     quiet: bool,
 ) -> Mapping[str, int]:
     from gendet_cli.detector.detector import load_detector
-    from gendet_cli.detector.runtimes import choose_device
+    from gendet_cli.detector.runtimes import on_device
     from gendet_cli.intake.find import Census
     from gendet_cli.plugin.registry import Registry
     from gendet_cli.scan import count
@@ -84,9 +84,12 @@ def _scan(
 
     started, pinned, census = datetime.now(UTC), pinned_plugins(), Census()
     registry = Registry(pinned)
-    device = choose_device(settings.device)
-    detector = load_detector(
-        settings.detector, settings.runtime, device, registry, allow_network=settings.allow_network
+    detector = on_device(
+        settings.device,
+        lambda device: load_detector(
+            settings.detector, settings.runtime, device, registry, allow_network=settings.allow_network
+        ),
+        lambda text: stderr().print(text, markup=False),
     )
     listing = sys.stdin.buffer if "-" in inputs else None
     with (

@@ -31,9 +31,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE of the method's settings; repeatable.", show_default=False),
     ] = None,
-    features: Annotated[
-        Path | None, typer.Option(help="The feature store [default: features beside OUT].", show_default=False)
-    ] = None,
+    features: Annotated[Path, typer.Option(help="The feature store.")] = Path("runs/features"),
     copies: Annotated[int, typer.Option(min=1, help="Degraded views of each training picture.")] = 2,
     folds: Annotated[int, typer.Option(min=2, help="Of the cross-fitting that calibrates.")] = 5,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
@@ -58,7 +56,7 @@ def train(
         backbone=backbone,
         seed=seed,
         out=target,
-        features=features or target.parent / "features",
+        features=features,
         device=device,
         workers=workers,
         copies=copies,

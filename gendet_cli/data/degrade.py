@@ -8,6 +8,7 @@ import io
 import random
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from PIL import Image
 
@@ -59,3 +60,13 @@ def transform(name: str) -> Transform:
     if kind == "training":
         return partial(training_copy, copy=int(copy))
     return {"raw": keep, "aligned": align}[name]
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """The transform called ``name`` with every constant it depends on: part of the key of what is computed from it."""
+    constants: dict[str, dict[str, Any]] = {
+        "raw": {},
+        "aligned": {"jpeg": ALIGN_JPEG_RANGE},
+        "training": {"shrink_p": SHRINK_PROBABILITY, "shrink": SHRINK_RANGE, "jpeg": TRAIN_JPEG_RANGE},
+    }
+    return {"name": name, **constants[name.partition(":")[0]]}

@@ -6,11 +6,13 @@ import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from gendet_cli.errors import SettingsError
 
 Label = Literal["real", "art", "fake"]
+LABELS: tuple[Label, ...] = get_args(Label)
+INDEX_COLUMNS = ("path", "split", "label", "source", "content")
 IMAGE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".mpo"]
 )
@@ -54,7 +56,16 @@ def read_open_set(places: Places, split: str) -> list[Record]:
             f"{index}: no such file", hint="expected <root>/index.csv and <root>/images/<split>/<label>/<source>/"
         )
     with index.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["split"] == split]
+        reader = csv.DictReader(stream)
+        missing = [name for name in INDEX_COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise SettingsError(
+                f"{index}: no column {', '.join(missing)}", hint=f"expected columns: {', '.join(INDEX_COLUMNS)}"
+            )
+        rows = [row for row in reader if row["split"] == split]
+    wrong = sorted({row["label"] for row in rows} - set(LABELS))
+    if wrong:
+        raise SettingsError(f"{index}: label {', '.join(wrong)}", hint=f"labels are {', '.join(LABELS)}")
     return [
         Record(places.root / row["path"], row["label"], row["source"], split, row["content"])  # type: ignore[arg-type]
         for row in rows

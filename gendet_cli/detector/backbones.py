@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from gendet_cli.errors import SettingsError
-from gendet_cli.plugin.specs import Backbone, Runtime
+from gendet_cli.plugin.specs import Backbone, BackboneSpec, Kind, Runtime
 
 if TYPE_CHECKING:
     from gendet_cli.plugin.registry import Registry
@@ -48,23 +48,24 @@ def open_backbone(name: str, runtime: Runtime, registry: Registry) -> Backbone:
     """
     parts = []
     for part in name.split("+"):
-        family, _, variant = part.partition(":")
-        spec = registry.backbone(family)
-        if runtime.kind not in spec.runtimes:
+        spec, variant = _family(part, registry)
+        if runtime.kind not in spec.runtimes(variant):
             raise SettingsError(
-                f"the backbone {family} does not run with {runtime.kind}", hint=f"use --runtime {spec.runtimes[0]}"
+                f"the backbone {part} does not run with {runtime.kind}",
+                hint=f"use --runtime {spec.runtimes(variant)[0]}",
             )
         parts.append(spec.open(variant, runtime))
     return parts[0] if len(parts) == 1 else JoinedBackbone(tuple(parts))
 
 
-def runtime_for(name: str, asked: str, registry: Registry) -> str:
+def runtime_for(name: str, asked: str, registry: Registry) -> Kind:
     """``auto`` becomes ``onnx`` where every part of the backbone has it, else ``torch``."""
     if asked != "auto":
-        return asked
-    families = [part.partition(":")[0] for part in name.split("+")]
-    embedded = all("onnx" in registry.backbone(family).runtimes for family in families)
-    foreign = any(
-        part.startswith("clip:") and not part.startswith("clip:ViT-B-16-quickgelu/openai") for part in name.split("+")
-    )
-    return "onnx" if embedded and not foreign else "torch"
+        return "onnx" if asked == "onnx" else "torch"
+    parts = [_family(part, registry) for part in name.split("+")]
+    return "onnx" if all("onnx" in spec.runtimes(variant) for spec, variant in parts) else "torch"
+
+
+def _family(part: str, registry: Registry) -> tuple[BackboneSpec, str]:
+    family, _, variant = part.partition(":")
+    return registry.backbone(family), variant

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     Scores = NDArray[np.float64]
 
 LOG10_LR_DECIMALS = 3
+FIT_DECIMALS = 4  # far finer than a fit on thousands of scores knows; keeps the manifest the same across machines
 FLAGGED_FPR = 0.01
 CLEAR_FNR = 0.10
 OPERATING_FPRS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.10, 0.20)
@@ -88,14 +89,18 @@ def calibrate(logit: Scores, is_fake: NDArray[np.bool_]) -> Calibration:
         SettingsError: a larger logit does not mean more like a fake.
     """
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
-    model = LogisticRegression(C=1e6, class_weight="balanced", max_iter=1000).fit(logit[:, None], is_fake)
-    slope, intercept = float(model.coef_[0, 0]), float(model.intercept_[0])
+    with threadpool_limits(1):
+        model = LogisticRegression(C=1e6, class_weight="balanced", max_iter=1000).fit(logit[:, None], is_fake)
+    slope, intercept = (round(float(v), FIT_DECIMALS) for v in (model.coef_[0, 0], model.intercept_[0]))
     if slope <= 0:
         raise SettingsError("held-out fakes score no higher than held-out reals", hint="more data, or other settings")
     fakes = int(is_fake.sum())
     reals = len(is_fake) - fakes
-    return Calibration(slope, intercept, -math.log10(max(fakes / 3, 1.1)), math.log10(max(reals / 3, 1.1)))
+    caps = (round(math.log10(max(count / 3, 1.1)), LOG10_LR_DECIMALS) for count in (fakes, reals))
+    cap_low, cap_high = caps
+    return Calibration(slope, intercept, -cap_low, cap_high)
 
 
 def printed(calibration: Calibration, logit: Scores) -> Scores:

@@ -155,7 +155,7 @@ def load_detector(
     manifest = read_manifest(folder)
     backbone_values = manifest.values["backbone"]
     kind = runtime_for(backbone_values["name"], runtime, registry)
-    resolved = Runtime("onnx" if kind == "onnx" else "torch", device, allow_network)
+    resolved = Runtime(kind, device, allow_network)
     backbone = open_backbone(backbone_values["name"], resolved, registry)
     if backbone.weights_sha256 != backbone_values["weights_sha256"] or backbone.preprocessing != manifest.preprocessing:
         raise WeightsError(f"{folder}: was trained on other weights of {backbone.name}", hint="train it again")
@@ -187,6 +187,14 @@ def torch_module(folder: Path, manifest: Manifest, registry: Registry) -> Any:
     head = spec.build(replace(spec.settings(), **manifest.values["settings"]), manifest.values["backbone"]["dimension"])
     head.load_state_dict(load_file(_checked(folder, manifest, "model.safetensors")), strict=True)
     return head
+
+
+def logits_of(head: Any, x: Float32Array) -> Any:
+    """float64 (N,) logits of features (N, D) by a ``torch.nn.Module`` head."""
+    import torch
+
+    with torch.inference_mode():
+        return head(torch.from_numpy(x))[1].numpy().astype(np.float64)
 
 
 def _torch_head(

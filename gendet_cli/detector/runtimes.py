@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from gendet_cli.errors import SettingsError, WeightsError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Outputs = tuple[NDArray[np.float32], ...]
 
+T = TypeVar("T")
 GPU_BATCH = 32
 
 
@@ -52,6 +53,25 @@ def choose_device(asked: str) -> str:
             f"device {asked} was asked for, but no CUDA device is there", hint="use --device cpu or auto"
         )
     return asked
+
+
+def on_device(asked: str, open_: Callable[[str], T], note: Callable[[str], None]) -> T:
+    """What ``open_`` makes on the device ``asked`` for.
+
+    With ``auto``, a GPU whose driver is there but which the framework cannot use is told to ``note`` and the CPU is
+    taken; a device asked for by name is never replaced.
+
+    Raises:
+        SettingsError: the device asked for cannot be used.
+    """
+    device = choose_device(asked)
+    try:
+        return open_(device)
+    except SettingsError as error:
+        if asked != "auto" or device == "cpu":
+            raise
+        note(f"{error.message}; the CPU is used ({error.hint})")
+        return open_("cpu")
 
 
 def batch_shape(device: str) -> int:

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.metrics import roc_auc_score
 
 RESAMPLES = 1000
+SOURCE_RESAMPLES = 200
 FPRS = (0.01, 0.05)
 
 
@@ -55,6 +56,40 @@ def separation(score: Any, group: Any, negative: Any, positive: Any, seed: int =
     low, high = np.quantile(samples, [0.025, 0.975], axis=0)
     values = _figures(score[negative], score[positive])
     names = ("auc", *(f"tpr@{fpr:g}" for fpr in FPRS))
+    return {n: Figure(*map(float, row)) for n, *row in zip(names, values, low, high, strict=True)}
+
+
+def one_source(score: Any, group: Any, mine: Any, negative: Any, positive: Any, seed: int = 0) -> dict[str, Figure]:
+    """AUC of one source's rows against the other class, and its share above the pooled thresholds of 1% and 5% FPR.
+
+    For a generator the shares are its true-positive rates, for a real or art source its false-positive rates. A
+    bootstrap draw takes pictures of the source itself and whole sources of everything else.
+
+    Args:
+        score: (N,) larger means more like a fake.
+        group: (N,) sources.
+        mine: bool (N,), the source's rows, all of one class.
+        negative: bool (N,), the pooled negatives that set the thresholds.
+        positive: bool (N,).
+        seed: of the bootstrap.
+    """
+    is_fake = bool(positive[mine].all())
+    others = _by_group(score[negative if is_fake else positive], group[negative if is_fake else positive])
+    pool = _by_group(score[negative], group[negative])
+    draw = np.random.default_rng(seed)
+
+    def figures(own: Any, other: Any, negatives: Any) -> list[float]:
+        area = auc(other, own) if is_fake else auc(own, other)
+        return [area, *(tpr_at_fpr(negatives, own, fpr) for fpr in FPRS)]
+
+    samples = []
+    for _ in range(SOURCE_RESAMPLES):
+        other = _resampled(others, draw)
+        own = draw.choice(score[mine], size=int(mine.sum()))
+        samples.append(figures(own, other, other if is_fake else _resampled(pool, draw)))
+    low, high = np.quantile(samples, [0.025, 0.975], axis=0)
+    values = figures(score[mine], np.concatenate(others), score[negative])
+    names = ("auc", *(f"share@{fpr:g}" for fpr in FPRS))
     return {n: Figure(*map(float, row)) for n, *row in zip(names, values, low, high, strict=True)}
 
 

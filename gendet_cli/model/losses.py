@@ -1,28 +1,41 @@
-"""The losses of GenDet, each the mean over a batch. z is (B, T, 196) and is compared flattened."""
+"""The losses of GenDet, each the mean over a batch. z is (B, T, 196) and is compared flattened.
+
+The paper leaves open whether the elements of z are averaged or summed, and whether the hinge of equation 2 is taken per
+sample or of the batch's mean distance: ``reduction`` and ``hinge`` name both, our choice first.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-
-def student_real_loss(z_teacher: Tensor, z_student: Tensor) -> Tensor:
-    """L_r, equation 1: (z_t - z_s)^2 on real features, mean over elements and batch; in [0, inf)."""
-    return (z_teacher - z_student).square().mean()
+REDUCTIONS = ("mean", "sum")
+HINGES = ("sample", "batch")
 
 
-def student_fake_loss(z_teacher: Tensor, z_student: Tensor, margin: float) -> Tensor:
+def _squared_difference(z_teacher: Tensor, z_student: Tensor, reduction: str) -> Tensor:
+    squared = (z_teacher - z_student).square().flatten(1)  # (B, T*196)
+    return squared.mean() if reduction == "mean" else squared.sum(dim=1).mean()
+
+
+def student_real_loss(z_teacher: Tensor, z_student: Tensor, reduction: str = "mean") -> Tensor:
+    """L_r, equation 1: (z_t - z_s)^2 on real features, mean (or ``sum``) over elements, mean over batch; [0, inf)."""
+    return _squared_difference(z_teacher, z_student, reduction)
+
+
+def student_fake_loss(z_teacher: Tensor, z_student: Tensor, margin: float, hinge: str = "sample") -> Tensor:
     """L_f, equation 2: max(0, M - || z_t/||z_t|| - z_s/||z_s|| ||^2) on augmented fakes, hinge per sample.
 
-    The squared distance of two unit vectors lies in [0, 4]; M = 2 asks for orthogonal outputs.
+    The squared distance of two unit vectors lies in [0, 4]; M = 2 asks for orthogonal outputs. With ``hinge`` ``batch``
+    the mean distance of the batch is held against M.
     """
     teacher, student = (nn.functional.normalize(z.flatten(1), dim=1) for z in (z_teacher, z_student))  # (B, T*196)
     distance = (teacher - student).square().sum(dim=1)  # (B,)
-    return (margin - distance).clamp(min=0).mean()
+    return (margin - (distance if hinge == "sample" else distance.mean())).clamp(min=0).mean()
 
 
-def augmenter_loss(z_teacher: Tensor, z_student: Tensor) -> Tensor:
+def augmenter_loss(z_teacher: Tensor, z_student: Tensor, reduction: str = "mean") -> Tensor:
     """L_g, equation 3: (N_t(G(x)) - N_s(G(x)))^2 on fakes, which G makes small; in [0, inf)."""
-    return (z_teacher - z_student).square().mean()
+    return _squared_difference(z_teacher, z_student, reduction)
 
 
 def classification_loss(logit: Tensor, is_fake: Tensor) -> Tensor:

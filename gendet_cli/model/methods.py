@@ -13,9 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gendet_cli.model.losses import augmenter_loss, classification_loss, student_fake_loss, student_real_loss
-from gendet_cli.model.networks import Augmenter, GenDetHead, LinearHead, Structure, TeacherHead
-from gendet_cli.model.training import Fit, Run, Stage, seeded
+from gendet_cli.model.losses import (
+    HINGES,
+    REDUCTIONS,
+    augmenter_loss,
+    classification_loss,
+    student_fake_loss,
+    student_real_loss,
+)
+from gendet_cli.model.networks import FEATURE_NORMS, Augmenter, GenDetHead, LinearHead, Structure, TeacherHead
+from gendet_cli.model.training import Fit, Run, Stage, derived_seed, seeded
+
+CHOICES = {
+    "feature_norm": FEATURE_NORMS,
+    "augmenter_form": ("residual", "plain"),
+    "z_form": ("tokens", "mean"),
+    "pooling": ("mean", "flatten"),
+    "reduction": REDUCTIONS,
+    "hinge": HINGES,
+    "student_start": ("random", "teacher"),
+    "student_optimizers": ("one", "two"),
+    "classifier_fakes": ("raw", "augmented", "both"),
+    "classifier_reals": ("fitted", "held-out"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +49,24 @@ class GenDetSettings:
         teacher_epochs: cross-entropy epochs of the teacher.
         classifier_epochs: cross-entropy epochs of N_c.
         teacher_lr: learning rate of the teacher.
-        student_lr: learning rate of the student and of G.
+        student_lr: learning rate of the student.
+        augmenter_lr_ratio: G's learning rate over the student's.
         classifier_lr: learning rate of N_c.
         weight_decay: of every AdamW.
         batch_size: rows a step.
         tokens: T, see :class:`gendet_cli.model.networks.Structure`.
         dropout: see there.
         feature_norm: see there.
+        augmenter_form: see there.
+        z_form: see there.
+        pooling: see there.
+        reduction: over the elements of z in L_r and L_g, ``mean`` or ``sum``.
+        hinge: L_f's, per ``sample`` or of the ``batch``.
+        student_start: ``random``, or a copy of the trained ``teacher`` (which has no gradient in L_f).
+        student_optimizers: ``one`` that runs on through both stages, or ``two`` (Adam's scaling then cancels alpha).
+        classifier_fakes: N_c's fakes: features as they are (``raw``), through G (``augmented``), or ``both``.
+        classifier_reals: N_c's reals: those the student was ``fitted`` on, or a ``held-out`` share of pictures.
+        held_out_share: that share, in (0, 1).
     """
 
     margin: float = 2.0
@@ -45,28 +76,46 @@ class GenDetSettings:
     classifier_epochs: int = 3
     teacher_lr: float = 1e-4
     student_lr: float = 1e-4
+    augmenter_lr_ratio: float = 1.0
     classifier_lr: float = 1e-3
     weight_decay: float = 0.01
     batch_size: int = 128
     tokens: int = 4
     dropout: float = 0.0
     feature_norm: str = "unit"
+    augmenter_form: str = "residual"
+    z_form: str = "tokens"
+    pooling: str = "mean"
+    reduction: str = "mean"
+    hinge: str = "sample"
+    student_start: str = "random"
+    student_optimizers: str = "one"
+    classifier_fakes: str = "raw"
+    classifier_reals: str = "fitted"
+    held_out_share: float = 0.4
 
     def __post_init__(self) -> None:
-        if self.feature_norm not in ("unit", "none"):
-            raise ValueError(f"feature_norm is {self.feature_norm!r}, not unit or none")
-        if (
-            min(self.batch_size, self.tokens) < 1
-            or min(self.rotations, self.teacher_epochs, self.classifier_epochs) < 0
-        ):
-            raise ValueError("batch_size and tokens must be at least 1, rotations and epochs at least 0")
-        if not (0 <= self.dropout < 1 and 0 <= self.margin <= 4):
-            raise ValueError("dropout lies in [0, 1), margin in [0, 4]")
+        problems = [
+            f"{name} is {getattr(self, name)!r}, not one of {', '.join(allowed)}"
+            for name, allowed in CHOICES.items()
+            if getattr(self, name) not in allowed
+        ]
+        rules = {
+            "batch_size and tokens must be at least 1": min(self.batch_size, self.tokens) >= 1,
+            "rotations and epochs must be at least 0": min(self.rotations, self.teacher_epochs, self.classifier_epochs)
+            >= 0,
+            "dropout lies in [0, 1)": 0 <= self.dropout < 1,
+            "margin lies in [0, 4]": 0 <= self.margin <= 4,
+            "held_out_share lies in (0, 1)": 0 < self.held_out_share < 1,
+        }
+        problems += [rule for rule, holds in rules.items() if not holds]
+        if problems:
+            raise ValueError("; ".join(problems))
 
     @property
     def structure(self) -> Structure:
         """The networks' part."""
-        return Structure(self.tokens, self.dropout, self.feature_norm)
+        return Structure(self.tokens, self.dropout, self.feature_norm, self.augmenter_form, self.z_form, self.pooling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +147,7 @@ def _adamw(module: nn.Module, lr: float, settings: GenDetSettings) -> torch.opti
 def fit_teacher(fit: Fit) -> None:
     """The ablation ``teacher``: cross-entropy, nothing else."""
     head: Any = fit.head
+    head.normalise.fit(fit.x)
     optimizer = _adamw(head, fit.settings.teacher_lr, fit.settings)
     run = Run(fit, {"head": head}, {"teacher": optimizer}, fit.settings.batch_size)
     rows = torch.arange(len(fit.x))
@@ -125,14 +175,18 @@ def _fit_discrepancy(fit: Fit, *, use_fakes: bool, use_augmenter: bool) -> None:
     dimension = fit.x.shape[1]
     teacher: Any = seeded(lambda: build_teacher(s, dimension), fit.seed, "teacher")
     teacher.teacher = head.teacher  # the body that inference keeps; the pooled head is dropped afterwards
+    head.normalise.fit(fit.x)  # type: ignore[operator,union-attr]
+    teacher.normalise = head.normalise
     augmenter = seeded(lambda: Augmenter(dimension, s.structure), fit.seed, "augmenter")
     networks = {"head": head, "pooled": teacher.pooled, "augmenter": augmenter}
     optimizers = {
         "teacher": _adamw(teacher, s.teacher_lr, s),
         "student": _adamw(head.student, s.student_lr, s),  # type: ignore[arg-type]
-        "augmenter": _adamw(augmenter, s.student_lr, s),
+        "augmenter": _adamw(augmenter, s.student_lr * s.augmenter_lr_ratio, s),
         "classifier": _adamw(head.classifier, s.classifier_lr, s),  # type: ignore[arg-type]
     }
+    if s.student_optimizers == "two":
+        optimizers["student-fake"] = _adamw(head.student, s.student_lr, s)  # type: ignore[arg-type]
     stages = GenDetStages(fit, teacher, augmenter, optimizers)
     rotation = [stages.student_real]
     rotation += [stages.student_fake] if use_fakes else []
@@ -151,39 +205,69 @@ class GenDetStages:
         self._head, self._augmenter, self._settings = head, augmenter, fit.settings
         rows = torch.arange(len(fit.x))
         reals, fakes = rows[fit.is_fake == 0], rows[fit.is_fake == 1]
+        kept, shown = _reals_of(fit, reals)
+        student = optimizers["student"]
+        start = self._copy_teacher if fit.settings.student_start == "teacher" else None
         self.teach = Stage(
             "teacher", rows, lambda x, y: classification_loss(teacher(x)[1], y), optimizers["teacher"], teacher
         )
-        self.student_real = Stage("student-real", reals, self._real_loss, optimizers["student"], head.student)
-        self.student_fake = Stage("student-fake", fakes, self._fake_loss, optimizers["student"], head.student)
+        self.student_real = Stage("student-real", kept, self._real_loss, student, head.student, start)
+        self.student_fake = Stage(
+            "student-fake", fakes, self._fake_loss, optimizers.get("student-fake", student), head.student
+        )
         self.augment = Stage("augmenter", fakes, self._augment_loss, optimizers["augmenter"], augmenter)
-        self.classify = Stage("classifier", rows, self._classify_loss, optimizers["classifier"], head.classifier)
+        seen = torch.cat([shown, fakes]).sort().values
+        self.classify = Stage("classifier", seen, self._classify_loss, optimizers["classifier"], head.classifier)
+
+    def _copy_teacher(self) -> None:
+        self._head.student.load_state_dict(self._head.teacher.state_dict())
 
     def _real_loss(self, x: Tensor, y: Tensor) -> Tensor:
         x = self._head.normalise(x)
-        return student_real_loss(self._head.teacher(x), self._head.student(x))
+        return student_real_loss(self._head.teacher(x), self._head.student(x), self._settings.reduction)
 
     def _fake_loss(self, x: Tensor, y: Tensor) -> Tensor:
+        s = self._settings
         x = self._augmenter(self._head.normalise(x))
-        loss = student_fake_loss(self._head.teacher(x), self._head.student(x), self._settings.margin)
-        weighted: Tensor = self._settings.alpha * loss
+        loss = student_fake_loss(self._head.teacher(x), self._head.student(x), s.margin, s.hinge)
+        weighted: Tensor = s.alpha * loss
         return weighted
 
     def _augment_loss(self, x: Tensor, y: Tensor) -> Tensor:
         x = self._augmenter(self._head.normalise(x))
-        return augmenter_loss(self._head.teacher(x), self._head.student(x))
+        return augmenter_loss(self._head.teacher(x), self._head.student(x), self._settings.reduction)
 
     def _classify_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        return classification_loss(self._head.classifier(self._head.discrepancy(self._head.normalise(x))), y)
+        x = self._head.normalise(x)
+        fakes = self._settings.classifier_fakes
+        if fakes != "raw":
+            augmented = self._augmenter(x[y == 1])
+            raw = x if fakes == "both" else x[y == 0]
+            x, y = torch.cat([raw, augmented]), torch.cat([y if fakes == "both" else y[y == 0], y[y == 1]])
+        return classification_loss(self._head.classifier(self._head.discrepancy(x)), y)
+
+
+def _reals_of(fit: Fit, reals: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows of reals for the student and for N_c: the same, or apart by whole pictures, drawn from the seed."""
+    if fit.settings.classifier_reals == "fitted":
+        return reals, reals
+    pictures = torch.unique(fit.picture[reals])
+    order = torch.randperm(
+        len(pictures), generator=torch.Generator().manual_seed(derived_seed(fit.seed, "held-out reals"))
+    )
+    shown = torch.isin(fit.picture[reals], pictures[order[: round(fit.settings.held_out_share * len(pictures))]])
+    return reals[~shown], reals[shown]
 
 
 def fit_linear(fit: Fit) -> None:
     """``univfd-linear``: scikit-learn's logistic regression on unit-length features, classes balanced."""
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits
 
     x = nn.functional.normalize(fit.x, dim=1).numpy()
     probe = LogisticRegression(C=fit.settings.c, class_weight="balanced", max_iter=5000, random_state=fit.seed)
-    probe.fit(x, fit.is_fake.numpy())
+    with threadpool_limits(1):  # the order of additions does not depend on the machine's cores
+        probe.fit(x, fit.is_fake.numpy())
     head: Any = fit.head
     with torch.no_grad():
         head.linear.weight.copy_(torch.from_numpy(probe.coef_))

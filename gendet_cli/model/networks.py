@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 WIDTH = 196
 HEADS = 4
 EXPANSION = 4
+FEATURE_NORMS = ("unit", "standard", "none")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,14 +18,27 @@ class Structure:
     """What the paper leaves open about the networks; our choices.
 
     Attributes:
-        tokens: T, the number of width-196 tokens a feature is projected to. One would make attention void.
+        tokens: T, the number of width-196 tokens a feature is projected to. One would make attention void. Each token
+            has a bias of its own in that projection, which is a learned position.
         dropout: inside the blocks, 0 to 1.
-        feature_norm: ``unit`` scales each feature to length sqrt(D), ``none`` leaves it.
+        feature_norm: ``unit`` scales each feature to length sqrt(D), ``standard`` subtracts the training set's mean and
+            divides by its deviation per element, ``none`` leaves it.
+        augmenter_form: ``residual`` is x + g(x), g's last projection starting at zero; ``plain`` is g(x).
+        z_form: what teacher and student give: ``tokens`` the block's T output tokens, ``mean`` their mean as one token.
+        pooling: before a linear layer makes the logit: ``mean`` over tokens, or ``flatten``.
     """
 
     tokens: int = 4
     dropout: float = 0.0
     feature_norm: str = "unit"
+    augmenter_form: str = "residual"
+    z_form: str = "tokens"
+    pooling: str = "mean"
+
+    @property
+    def z_tokens(self) -> int:
+        """Tokens of z."""
+        return self.tokens if self.z_form == "tokens" else 1
 
 
 def block(dropout: float) -> nn.TransformerEncoderLayer:
@@ -35,44 +49,59 @@ def block(dropout: float) -> nn.TransformerEncoderLayer:
 
 
 class Normalise(nn.Module):
-    """Feature scale, the same for every network. (B, D) -> (B, D)."""
+    """Feature scale, the same for every network. (B, D) -> (B, D). ``standard`` keeps mean and deviation as tensors."""
 
-    def __init__(self, rule: str) -> None:
+    def __init__(self, rule: str, dimension: int) -> None:
         super().__init__()
-        if rule not in ("unit", "none"):
-            raise ValueError(f"feature_norm is {rule!r}, not unit or none")
+        if rule not in FEATURE_NORMS:
+            raise ValueError(f"feature_norm is {rule!r}, not one of {', '.join(FEATURE_NORMS)}")
         self.rule = rule
+        self.mean: Tensor
+        self.deviation: Tensor
+        if rule == "standard":
+            self.register_buffer("mean", torch.zeros(dimension))
+            self.register_buffer("deviation", torch.ones(dimension))
+
+    def fit(self, x: Tensor) -> None:
+        """Take mean and deviation from the training features (N, D); nothing to do for the other rules."""
+        if self.rule == "standard":
+            self.mean = x.mean(dim=0)  # (D,)
+            self.deviation = x.std(dim=0).clamp(min=1e-6)  # (D,)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Rows of length sqrt(D), or as they are."""
-        return nn.functional.normalize(x, dim=1) * x.shape[1] ** 0.5 if self.rule == "unit" else x
+        """Rows of length sqrt(D), or standardised, or as they are."""
+        if self.rule == "unit":
+            return nn.functional.normalize(x, dim=1) * x.shape[1] ** 0.5
+        return (x - self.mean) / self.deviation if self.rule == "standard" else x
 
 
 class Tokens(nn.Module):
-    """The body of teacher and student: (B, D) -> linear -> (B, T, 196) -> block -> z (B, T, 196)."""
+    """The body of teacher and student: (B, D) -> linear -> (B, T, 196) -> block -> z (B, T, 196), or (B, 1, 196)."""
 
     def __init__(self, dimension: int, structure: Structure) -> None:
         super().__init__()
         self.tokens = structure.tokens
         self.embed = nn.Linear(dimension, structure.tokens * WIDTH)
         self.block = block(structure.dropout)
+        self.averaged = structure.z_form == "mean"
 
     def forward(self, x: Tensor) -> Tensor:
         """Output tokens z."""
         z: Tensor = self.block(self.embed(x).view(-1, self.tokens, WIDTH))  # (B, T, 196)
-        return z
+        return z.mean(dim=1, keepdim=True) if self.averaged else z
 
 
 class Pooled(nn.Module):
-    """Mean over tokens and a linear layer: (B, T, 196) -> logit (B,)."""
+    """Mean over tokens (or all of them side by side) and a linear layer: (B, T, 196) -> logit (B,)."""
 
-    def __init__(self) -> None:
+    def __init__(self, structure: Structure) -> None:
         super().__init__()
-        self.linear = nn.Linear(WIDTH, 1)
+        self.flat = structure.pooling == "flatten"
+        self.linear = nn.Linear(WIDTH * (structure.z_tokens if self.flat else 1), 1)
 
     def forward(self, z: Tensor) -> Tensor:
         """One logit a picture."""
-        logit: Tensor = self.linear(z.mean(dim=1)).squeeze(1)  # (B,)
+        logit: Tensor = self.linear(z.flatten(1) if self.flat else z.mean(dim=1)).squeeze(1)  # (B,)
         return logit
 
 
@@ -82,7 +111,7 @@ class Classifier(nn.Module):
     def __init__(self, structure: Structure) -> None:
         super().__init__()
         self.block = block(structure.dropout)
-        self.pooled = Pooled()
+        self.pooled = Pooled(structure)
 
     def forward(self, discrepancy: Tensor) -> Tensor:
         """One logit a picture; larger means more like a fake."""
@@ -91,19 +120,24 @@ class Classifier(nn.Module):
 
 
 class Augmenter(nn.Module):
-    """G: x + g(x), (B, D) -> (B, D). g's last projection starts at zero, so G starts as the identity."""
+    """G: x + g(x), (B, D) -> (B, D). g's last projection starts at zero, so G starts as the identity.
+
+    With ``augmenter_form`` ``plain`` it is g(x), started at random.
+    """
 
     def __init__(self, dimension: int, structure: Structure) -> None:
         super().__init__()
-        self.body = Tokens(dimension, structure)
+        self.body = Tokens(dimension, replace(structure, z_form="tokens"))
         self.project = nn.Linear(structure.tokens * WIDTH, dimension)
-        nn.init.zeros_(self.project.weight)
-        nn.init.zeros_(self.project.bias)
+        self.residual = structure.augmenter_form == "residual"
+        if self.residual:
+            nn.init.zeros_(self.project.weight)
+            nn.init.zeros_(self.project.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Augmented fake features."""
-        augmented: Tensor = x + self.project(self.body(x).flatten(1))  # (B, D)
-        return augmented
+        generated: Tensor = self.project(self.body(x).flatten(1))  # (B, D)
+        return x + generated if self.residual else generated
 
 
 class TeacherHead(nn.Module):
@@ -111,9 +145,9 @@ class TeacherHead(nn.Module):
 
     def __init__(self, dimension: int, structure: Structure) -> None:
         super().__init__()
-        self.normalise = Normalise(structure.feature_norm)
+        self.normalise = Normalise(structure.feature_norm, dimension)
         self.teacher = Tokens(dimension, structure)
-        self.pooled = Pooled()
+        self.pooled = Pooled(structure)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The teacher's own logit."""
@@ -126,7 +160,7 @@ class GenDetHead(nn.Module):
 
     def __init__(self, dimension: int, structure: Structure) -> None:
         super().__init__()
-        self.normalise = Normalise(structure.feature_norm)
+        self.normalise = Normalise(structure.feature_norm, dimension)
         self.teacher = Tokens(dimension, structure)
         self.student = Tokens(dimension, structure)
         self.classifier = Classifier(structure)

@@ -29,6 +29,7 @@ class Fit:
     Attributes:
         x: features (N, D) float32.
         is_fake: (N,) float32, 1 for fake, 0 for real or human art.
+        picture: (N,) int64, equal for views of one picture.
         settings: the method's settings dataclass.
         head: the network that ``MethodSpec.build`` made under :func:`seeded`.
         seed: of initialisation and order.
@@ -38,6 +39,7 @@ class Fit:
 
     x: Tensor
     is_fake: Tensor
+    picture: Tensor
     settings: Any
     head: nn.Module
     seed: int
@@ -54,7 +56,8 @@ class Stage:
         rows: indices into the data (K,).
         loss: (features (B, D), is_fake (B,)) -> scalar.
         optimizer: what moves; several stages may share one.
-        moves: the networks whose gradients are on; every other one is frozen.
+        moves: the network that learns; every other one is frozen and in evaluation mode, as at inference.
+        before: called once, before the stage's first epoch of the plan.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Stage:
     loss: Callable[[Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     moves: nn.Module
+    before: Callable[[], object] | None = None
 
 
 @dataclass
@@ -81,6 +85,8 @@ class Run:
         done = self._load()
         for index in range(done, len(plan)):
             stage = plan[index]
+            if stage.before and self._plan.index(stage.name) == index:
+                stage.before()
             loss = self._epoch(stage, index)
             self._save(index + 1)
             self.fit.progress(stage.name, index + 1, len(plan), loss)
@@ -88,8 +94,9 @@ class Run:
     def _epoch(self, stage: Stage, index: int) -> float:
         torch.manual_seed(derived_seed(self.fit.seed, stage.name, index))
         for network in self.networks.values():
-            network.train()
+            network.eval()
             network.requires_grad_(False)
+        stage.moves.train()
         stage.moves.requires_grad_(True)
         total = torch.zeros(())
         for batch in _batches(stage.rows, self.batch_size):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gendet_cli.errors import ExportError, GendetError, PluginError, SettingsError, WeightsError
 from gendet_cli.plugin.hookspecs import hookimpl
-from gendet_cli.plugin.specs import Backbone, BackboneSpec, MethodSpec, Runtime
+from gendet_cli.plugin.specs import Backbone, BackboneSpec, Kind, MethodSpec, Runtime
 from gendet_cli.types import Evidence, Preprocessing, Sample, Source
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ __all__ = [
     "ExportError",
     "Fit",
     "GendetError",
+    "Kind",
     "MethodSpec",
     "OnnxRunner",
     "PluginError",

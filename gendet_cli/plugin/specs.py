@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from gendet_cli.model.training import Fit
     from gendet_cli.types import Float32Array
 
-__all__ = ["Backbone", "BackboneSpec", "MethodSpec", "Runtime"]
+__all__ = ["Backbone", "BackboneSpec", "Kind", "MethodSpec", "Runtime"]
+
+
+Kind = Literal["onnx", "torch"]
+
+
+def _either(variant: str) -> tuple[Kind, ...]:
+    return "onnx", "torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +34,7 @@ class Runtime:
         allow_network: whether weights may be downloaded.
     """
 
-    kind: Literal["onnx", "torch"] = "onnx"
+    kind: Kind = "onnx"
     device: str = "cpu"
     allow_network: bool = False
 
@@ -78,13 +85,13 @@ class BackboneSpec:
         summary: one line for ``gendet plugins``.
         open: (variant, runtime) -> backbone; the variant is the part after the colon, or ``""`` for the default.
             Heavy libraries are imported here, not at the top of the plugin.
-        runtimes: the runtimes ``open`` accepts.
+        runtimes: variant -> the runtimes ``open`` accepts for it, the preferred one first.
     """
 
     name: str
     summary: str
     open: Callable[[str, Runtime], Backbone]
-    runtimes: tuple[Literal["onnx", "torch"], ...] = ("onnx", "torch")
+    runtimes: Callable[[str], tuple[Kind, ...]] = _either
 
 
 @dataclass(frozen=True, slots=True)
