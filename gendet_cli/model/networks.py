@@ -71,7 +71,8 @@ class Normalise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Rows of length sqrt(D), or standardised, or as they are."""
         if self.rule == "unit":
-            return nn.functional.normalize(x, dim=1) * x.shape[1] ** 0.5
+            unit: Tensor = nn.functional.normalize(x, dim=1)
+            return unit * x.shape[1] ** 0.5
         return (x - self.mean) / self.deviation if self.rule == "standard" else x
 
 
