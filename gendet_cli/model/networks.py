@@ -73,7 +73,8 @@ class Normalise(nn.Module):
         if self.rule == "unit":
             unit: Tensor = nn.functional.normalize(x, dim=1)
             return unit * x.shape[1] ** 0.5
-        return (x - self.mean) / self.deviation if self.rule == "standard" else x
+        standard: Tensor = (x - self.mean) / self.deviation if self.rule == "standard" else x
+        return standard
 
 
 class Tokens(nn.Module):
