@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -71,10 +72,8 @@ class Normalise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Rows of length sqrt(D), or standardised, or as they are."""
         if self.rule == "unit":
-            unit: Tensor = nn.functional.normalize(x, dim=1)
-            return unit * x.shape[1] ** 0.5
-        standard: Tensor = (x - self.mean) / self.deviation if self.rule == "standard" else x
-        return standard
+            return nn.functional.normalize(x, dim=1) * math.sqrt(x.shape[1])
+        return (x - self.mean) / self.deviation if self.rule == "standard" else x
 
 
 class Tokens(nn.Module):
