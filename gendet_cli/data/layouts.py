@@ -28,6 +28,8 @@ class Record:
         group: source or generator; held out as a whole, never split.
         split: ``train``, ``dev``, ...
         content: ``photo``, ``art`` or empty, for content-matched comparisons.
+        subset: the test set of a benchmark that the picture belongs to (a generator's folder of GenImage, one of the
+            sets of UniversalFakeDetect), or empty. A real picture shared by several sets has a record in each.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class Record:
     group: str
     split: str
     content: str = ""
+    subset: str = ""
 
 
 @dataclass(frozen=True, slots=True)
