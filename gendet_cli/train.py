@@ -17,6 +17,7 @@ from gendet_cli import __version__
 from gendet_cli.config import TrainSettings
 from gendet_cli.data.folds import whole_group_folds
 from gendet_cli.data.layouts import Record
+from gendet_cli.data.matrix import Matrix
 from gendet_cli.data.store import Features
 from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.calibration import calibrate, choose_thresholds, operating_points, printed, to_json
@@ -111,6 +112,17 @@ def _open(settings: TrainSettings, registry: Registry, device: str) -> Backbone:
     return open_backbone(settings.backbone, runtime, registry)
 
 
+class StoredRows:
+    """A matrix on disk as :class:`gendet_cli.model.training.Rows`."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix, self.shape = matrix, matrix.shape
+
+    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
+        """float32 (n, D)."""
+        return torch.from_numpy(self._matrix[index.numpy()])
+
+
 class Fitter:
     """Fits one head after another with the same method, settings and seed, each with its own checkpoint."""
 
@@ -122,7 +134,7 @@ class Fitter:
         torch.set_num_threads(1)  # the order of additions, and so the bits, do not depend on the machine's cores
         torch.use_deterministic_algorithms(True)
         torch.backends.mha.set_fastpath_enabled(False)  # one arithmetic for networks that learn and that are frozen
-        x = torch.from_numpy(np.concatenate([copy.x for copy in copies]))
+        x = StoredRows(Matrix.join([copy.x for copy in copies]))
         is_fake = torch.from_numpy(np.concatenate([copy.is_fake for copy in copies]).astype(np.float32))
         picture = np.unique(np.concatenate([copy.sha256 for copy in copies]), return_inverse=True)[1]
         head = seeded(lambda: self.spec.build(self.settings, x.shape[1]), self.seed, "head")
@@ -147,7 +159,7 @@ def _cross_fit(fitter: Fitter, copies: Sequence[Features], folds: int, note: Cal
     for index in range(folds):
         kept = [copy.take(~np.isin(copy.sha256, first.sha256[fold == index])) for copy in copies]
         head = fitter.fit(f"fold-{index}", kept)
-        logit[fold == index] = logits_of(head, first.x[fold == index])
+        logit[fold == index] = logits_of(head, first.x.take(fold == index))
     return logit
 
 

@@ -189,12 +189,13 @@ def torch_module(folder: Path, manifest: Manifest, registry: Registry) -> Any:
     return head
 
 
-def logits_of(head: Any, x: Float32Array) -> Any:
-    """float64 (N,) logits of features (N, D) by a ``torch.nn.Module`` head."""
+def logits_of(head: Any, x: Any, rows: int = 8192) -> Any:
+    """float64 (N,) logits of features (N, D), read ``rows`` at a time, by a ``torch.nn.Module`` head."""
     import torch
 
     with torch.inference_mode():
-        return head(torch.from_numpy(x))[1].numpy().astype(np.float64)
+        logits = [head(torch.from_numpy(x[start : start + rows]))[1] for start in range(0, len(x), rows)]
+        return torch.cat(logits).numpy().astype(np.float64)
 
 
 def _torch_head(

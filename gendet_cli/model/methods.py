@@ -22,7 +22,7 @@ from gendet_cli.model.losses import (
     student_real_loss,
 )
 from gendet_cli.model.networks import FEATURE_NORMS, Augmenter, GenDetHead, LinearHead, Structure, TeacherHead
-from gendet_cli.model.training import Fit, Run, Stage, derived_seed, seeded
+from gendet_cli.model.training import Fit, Run, Stage, chunks, derived_seed, seeded
 
 CHOICES = {
     "feature_norm": FEATURE_NORMS,
@@ -147,10 +147,10 @@ def _adamw(module: nn.Module, lr: float, settings: GenDetSettings) -> torch.opti
 def fit_teacher(fit: Fit) -> None:
     """The ablation ``teacher``: cross-entropy, nothing else."""
     head: Any = fit.head
-    head.normalise.fit(fit.x)
+    head.normalise.fit(chunks(fit.x))
     optimizer = _adamw(head, fit.settings.teacher_lr, fit.settings)
     run = Run(fit, {"head": head}, {"teacher": optimizer}, fit.settings.batch_size)
-    rows = torch.arange(len(fit.x))
+    rows = torch.arange(len(fit.is_fake))
     stage = Stage("teacher", rows, lambda x, y: classification_loss(head(x)[1], y), optimizer, head)
     run.execute([stage] * fit.settings.teacher_epochs)
 
@@ -175,7 +175,7 @@ def _fit_discrepancy(fit: Fit, *, use_fakes: bool, use_augmenter: bool) -> None:
     dimension = fit.x.shape[1]
     teacher: Any = seeded(lambda: build_teacher(s, dimension), fit.seed, "teacher")
     teacher.teacher = head.teacher  # the body that inference keeps; the pooled head is dropped afterwards
-    head.normalise.fit(fit.x)  # type: ignore[operator,union-attr]
+    head.normalise.fit(chunks(fit.x))  # type: ignore[operator,union-attr]
     teacher.normalise = head.normalise
     augmenter = seeded(lambda: Augmenter(dimension, s.structure), fit.seed, "augmenter")
     networks = {"head": head, "pooled": teacher.pooled, "augmenter": augmenter}
@@ -203,7 +203,7 @@ class GenDetStages:
     ) -> None:
         head: Any = fit.head
         self._head, self._augmenter, self._settings = head, augmenter, fit.settings
-        rows = torch.arange(len(fit.x))
+        rows = torch.arange(len(fit.is_fake))
         reals, fakes = rows[fit.is_fake == 0], rows[fit.is_fake == 1]
         kept, shown = _reals_of(fit, reals)
         student = optimizers["student"]
@@ -264,7 +264,7 @@ def fit_linear(fit: Fit) -> None:
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    x = nn.functional.normalize(fit.x, dim=1).numpy()
+    x = torch.cat([nn.functional.normalize(chunk, dim=1) for chunk in chunks(fit.x)]).numpy()
     probe = LogisticRegression(C=fit.settings.c, class_weight="balanced", max_iter=5000, random_state=fit.seed)
     with threadpool_limits(1):  # the order of additions does not depend on the machine's cores
         probe.fit(x, fit.is_fake.numpy())

@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
@@ -20,6 +21,25 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 STEP = "finished_epochs"
+BLOCK_ROWS = 512
+WINDOW_BYTES = 64 << 20
+
+
+class Rows(Protocol):
+    """Features (N, D): a tensor is one; a store on disk is read by index."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(N, D)."""
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """Rows (n, D) float32 of an index (n,)."""
+
+
+def chunks(x: Rows, rows: int = 8192) -> Iterator[Tensor]:
+    """All of ``x``, some rows at a time, in order."""
+    for index in torch.split(torch.arange(x.shape[0]), rows):
+        yield x[index]
 
 
 @dataclass(frozen=True)
@@ -27,7 +47,7 @@ class Fit:
     """One training: the data, the settings, the seed, and where its state is kept.
 
     Attributes:
-        x: features (N, D) float32.
+        x: features (N, D): a float32 tensor, or anything with ``shape`` that gives one for an index, from disk.
         is_fake: (N,) float32, 1 for fake, 0 for real or human art.
         picture: (N,) int64, equal for views of one picture.
         settings: the method's settings dataclass.
@@ -37,7 +57,7 @@ class Fit:
         progress: called with (stage, epoch, epochs, mean loss) after each epoch.
     """
 
-    x: Tensor
+    x: Rows
     is_fake: Tensor
     picture: Tensor
     settings: Any
@@ -78,6 +98,13 @@ class Run:
     batch_size: int
     _plan: list[str] = field(default_factory=list)
 
+    @cached_property
+    def _data(self) -> str:
+        digest = hashlib.sha256(self.fit.is_fake.numpy().tobytes())
+        for chunk in chunks(self.fit.x):
+            digest.update(chunk.numpy().tobytes())
+        return digest.hexdigest()
+
     def execute(self, plan: list[Stage]) -> None:
         """Run what is not yet finished of ``plan``, saving after each epoch."""
         self._check(plan)
@@ -99,12 +126,12 @@ class Run:
         stage.moves.train()
         stage.moves.requires_grad_(True)
         total = torch.zeros(())
-        for batch in _batches(stage.rows, self.batch_size):
+        for x, is_fake in _batches(self.fit, stage.rows, self.batch_size):
             stage.optimizer.zero_grad()
-            loss = stage.loss(self.fit.x[batch], self.fit.is_fake[batch])
+            loss = stage.loss(x, is_fake)
             loss.backward()  # type: ignore[no-untyped-call]
             stage.optimizer.step()
-            total += loss.detach() * len(batch)
+            total += loss.detach() * len(x)
         return float(total / len(stage.rows))
 
     def _state(self) -> dict[str, Tensor]:
@@ -120,8 +147,7 @@ class Run:
         os.replace(partial, self.fit.checkpoint)
 
     def _settings(self) -> str:
-        data = hashlib.sha256(self.fit.x.numpy().tobytes() + self.fit.is_fake.numpy().tobytes()).hexdigest()
-        return json.dumps([repr(self.fit.settings), self.fit.seed, list(self.fit.x.shape), data, self._plan])
+        return json.dumps([repr(self.fit.settings), self.fit.seed, list(self.fit.x.shape), self._data, self._plan])
 
     def _check(self, plan: list[Stage]) -> None:
         """Raises ValueError if a stage would have nothing to learn from."""
@@ -151,9 +177,19 @@ class Run:
         return int(metadata[STEP])
 
 
-def _batches(rows: Tensor, size: int) -> Iterator[Tensor]:
-    """Shuffled by torch's current seed; the last one may be smaller."""
-    yield from torch.split(rows[torch.randperm(len(rows))], size)
+def _batches(fit: Fit, rows: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features (B, D) and is_fake (B,), shuffled by torch's current seed; a window's last batch may be smaller.
+
+    Blocks of neighbouring rows are drawn at random until :data:`WINDOW_BYTES` are full, and shuffled row by row: a set
+    that fits is shuffled whole, a larger one is read once an epoch, in long stretches, in flat memory.
+    """
+    blocks = torch.split(rows, BLOCK_ROWS)
+    fitting = max(1, WINDOW_BYTES // (4 * fit.x.shape[1] * BLOCK_ROWS))
+    for window in torch.split(torch.randperm(len(blocks)), fitting):
+        kept = torch.cat([blocks[number] for number in window.sort().values])
+        x, is_fake = fit.x[kept], fit.is_fake[kept]  # (K, D), (K,)
+        for batch in torch.split(torch.randperm(len(kept)), size):
+            yield x[batch], is_fake[batch]
 
 
 def derived_seed(*parts: object) -> int:
