@@ -34,10 +34,13 @@ def features_of(
     workers: int,
     progress: Progress,
     skipped: Callable[[Record, str], None],
+    share: tuple[int, int] = (0, 1),
+    wait: Callable[[], None] = lambda: None,
 ) -> Features:
     """Features of ``records`` under ``transform``; only what the store in ``folder`` lacks is computed.
 
-    A picture that cannot be decoded is told to ``skipped`` and left out; nothing takes its place.
+    A picture that cannot be decoded is told to ``skipped`` and left out; nothing takes its place. Of several processes
+    each computes its ``share`` (rank, processes), and ``wait`` returns when all have.
     """
     key = {
         "backbone": backbone.name,
@@ -53,7 +56,10 @@ def features_of(
         except OSError as error:
             skipped(record, str(error.strerror))
     known = store.known()
+    wait()  # nobody writes before everybody has looked
     missing = [(digest, record) for digest, record in {d: r for r, d in readable}.items() if digest not in known]
+    rank, processes = share
+    missing = missing[rank::processes]
 
     def computed() -> Iterator[View]:
         job = Job(backbone.preprocessing, transform=transform, evidence=False)
@@ -68,4 +74,5 @@ def features_of(
                 yield View(record, digest, feature)
 
     store.add(computed())
+    wait()
     return store.read(readable)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from gendet_cli.data.folds import whole_group_folds
 from gendet_cli.data.layouts import Record
 from gendet_cli.data.matrix import Matrix
 from gendet_cli.data.store import Features
+from gendet_cli.data.training_log import TrainingLog
 from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.calibration import calibrate, choose_thresholds, operating_points, printed, to_json
 from gendet_cli.detector.detector import FORMAT, logits_of
@@ -27,7 +28,8 @@ from gendet_cli.detector.runtimes import on_device
 from gendet_cli.errors import SettingsError
 from gendet_cli.export import export_head
 from gendet_cli.features import features_of
-from gendet_cli.model.training import Fit, seeded
+from gendet_cli.model import parallel
+from gendet_cli.model.training import Epoch, Fit, Speed, seeded
 from gendet_cli.plugin.registry import Registry
 from gendet_cli.plugin.specs import Backbone, MethodSpec, Runtime
 
@@ -50,51 +52,81 @@ def train(
     """
     spec = registry.method(settings.method)
     chosen = resolve_settings(spec, settings.overrides)
-    work = _prepare_folder(settings)
-    backbone = on_device(settings.device, lambda device: _open(settings, registry, device), note)
+    work = settings.out / "work"
+    if first_process():
+        _prepare_folder(settings, work)
+    parallel.wait()
+    device, backbone = on_device(settings.device, lambda device: (device, _open(settings, registry, device)), note)
     copies = [
         features_of(
             records,
             backbone,
-            f"training:{copy}",
+            transform,
             settings.features,
             workers=settings.workers,
             progress=progress,
             skipped=lambda record, reason: note(f"left out: {record.path}: {reason}"),
+            share=parallel.place(),
+            wait=parallel.wait,
         )
-        for copy in range(settings.copies)
+        for transform in ([f"training:{copy}" for copy in range(settings.copies)] or ["raw"])
     ]
-    fitter = Fitter(spec, chosen, settings.seed, work, progress)
+    fitter = Fitter(
+        spec,
+        chosen,
+        settings.seed,
+        work,
+        progress,
+        device=device,
+        logs=settings.out / "log",
+        tensorboard=settings.tensorboard,
+    )
     held_out = _cross_fit(fitter, copies, settings.folds, note)
     head = fitter.fit("final", copies)
     manifest = _manifest(settings, spec, chosen, backbone, copies, held_out)
-    complete = _write(settings.out, head, backbone.dimension, manifest)
-    shutil.rmtree(work)
-    return complete
+    if first_process():
+        manifest = _write(settings.out, head, backbone.dimension, manifest)
+        shutil.rmtree(work)
+    parallel.wait()
+    return manifest
 
 
-def resolve_settings(spec: MethodSpec, overrides: Any) -> Any:
-    """The method's settings with ``overrides`` (text by name) put in; all errors are told at once."""
+def first_process() -> bool:
+    """Whether this process writes the files: the only one, or the first of several."""
+    return parallel.place()[0] == 0
+
+
+def resolve_settings(spec: MethodSpec, overrides: Mapping[str, Any], problems: Sequence[str] = ()) -> Any:
+    """The method's settings with ``overrides`` (text or values by name) put in.
+
+    Raises:
+        SettingsError: whatever is wrong with them, told at once, together with ``problems`` found before.
+    """
     defaults = spec.settings()
     types = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
-    values, problems = {}, []
-    for name, text in overrides.items():
+    values, wrong = {}, list(problems)
+    for name, given in overrides.items():
+        if name not in types:
+            wrong.append(f"{name}: no such setting of {spec.name}")
+            continue
+        kind = types[name]
         try:
-            values[name] = types[name](text)
-        except KeyError:
-            problems.append(f"{name}: no such setting of {spec.name}")
+            if not (isinstance(given, str) or type(given) is kind or (kind is float and type(given) is int)):
+                raise ValueError
+            values[name] = kind(given)
         except ValueError:
-            problems.append(f"{name}: {text!r} is no {types[name].__name__}")
-    if problems:
-        raise SettingsError("; ".join(problems), hint=f"settings of {spec.name}: {', '.join(sorted(types))}")
+            wrong.append(f"{name}: {given!r} is no {kind.__name__}")
+    hint = f"settings of {spec.name}: {', '.join(sorted(types))}"
     try:
-        return replace(defaults, **values)
+        settings = replace(defaults, **values)
     except ValueError as error:
-        raise SettingsError(str(error), hint=f"settings of {spec.name}: {', '.join(sorted(types))}") from error
+        wrong.append(str(error))
+    if wrong:
+        raise SettingsError("; ".join(wrong), hint=hint)
+    return settings
 
 
-def _prepare_folder(settings: TrainSettings) -> Path:
-    work = settings.out / "work"
+def _prepare_folder(settings: TrainSettings, work: Path) -> None:
     if settings.out.exists() and any(settings.out.iterdir()) and not settings.resume:
         raise SettingsError(f"{settings.out} is not empty", hint="use --resume, or another --out")
     if (settings.out / "detector.json").is_file():
@@ -103,7 +135,6 @@ def _prepare_folder(settings: TrainSettings) -> Path:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"{work}: {error.strerror}", hint="name a writable --out") from error
-    return work
 
 
 def _open(settings: TrainSettings, registry: Registry, device: str) -> Backbone:
@@ -126,8 +157,20 @@ class StoredRows:
 class Fitter:
     """Fits one head after another with the same method, settings and seed, each with its own checkpoint."""
 
-    def __init__(self, spec: MethodSpec, settings: Any, seed: int, work: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        spec: MethodSpec,
+        settings: Any,
+        seed: int,
+        work: Path,
+        progress: Progress,
+        *,
+        device: str = "cpu",
+        logs: Path | None = None,
+        tensorboard: bool = False,
+    ) -> None:
         self.spec, self.settings, self.seed, self.work, self._progress = spec, settings, seed, work, progress
+        self.device, self.logs, self.tensorboard = device, logs or work / "log", tensorboard
 
     def fit(self, name: str, copies: Sequence[Features]) -> torch.nn.Module:
         """A head trained on every copy of every picture."""
@@ -139,16 +182,20 @@ class Fitter:
         picture = np.unique(np.concatenate([copy.sha256 for copy in copies]), return_inverse=True)[1]
         head = seeded(lambda: self.spec.build(self.settings, x.shape[1]), self.seed, "head")
 
-        def tell(stage: str, epoch: int, epochs: int, loss: float) -> None:
-            self._progress(f"{name}: {stage}, loss {loss:.4f}", epoch, epochs)
+        log = TrainingLog(self.logs, name, tensorboard=self.tensorboard) if first_process() else None
 
-        checkpoint = self.work / f"{name}.safetensors"
+        def tell(epoch: Epoch) -> None:
+            self._progress(f"{name}: {epoch.stage}, loss {epoch.loss:.4f}", epoch.number, epoch.of)
+            if log:
+                log.write(epoch.number, epoch.stage, epoch.loss, epoch.measures)
+
+        checkpoint, speed = self.work / f"{name}.safetensors", Speed.on(self.device)
         try:
-            fit = Fit(x, is_fake, torch.from_numpy(picture), self.settings, head, self.seed, checkpoint, tell)
+            fit = Fit(x, is_fake, torch.from_numpy(picture), self.settings, head, self.seed, checkpoint, tell, speed)
             self.spec.fit(fit)
         except ValueError as error:
             raise SettingsError(str(error), hint="--resume needs the same settings; or use another --out") from error
-        return head.eval()
+        return head.cpu().eval()
 
 
 def _cross_fit(fitter: Fitter, copies: Sequence[Features], folds: int, note: Callable[[str], None]) -> Any:

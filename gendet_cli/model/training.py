@@ -20,6 +20,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from gendet_cli.model import parallel
+from gendet_cli.model.losses import class_weights
+
 STEP = "finished_epochs"
 BLOCK_ROWS = 512
 WINDOW_BYTES = 64 << 20
@@ -43,6 +46,47 @@ def chunks(x: Rows, rows: int = 8192) -> Iterator[Tensor]:
 
 
 @dataclass(frozen=True)
+class Epoch:
+    """What is told of a finished epoch.
+
+    Attributes:
+        stage: its stage's name.
+        number: from 1.
+        of: epochs of the whole plan.
+        loss: mean over the rows.
+        measures: what the method measures after each epoch, by name.
+    """
+
+    stage: str
+    number: int
+    of: int
+    loss: float
+    measures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How the arithmetic is done: on a GPU in mixed precision, compiled, from pinned memory; on a CPU plainly.
+
+    Attributes:
+        device: of networks and batches.
+        mixed_precision: bfloat16 where autocast allows it.
+        compiled: transformer blocks through ``torch.compile`` with this backend, or empty for none.
+        pinned: batches copied from page-locked memory, while the last one is still at work.
+    """
+
+    device: str = "cpu"
+    mixed_precision: bool = False
+    compiled: str = ""
+    pinned: bool = False
+
+    @classmethod
+    def on(cls, device: str) -> Speed:
+        """What suits ``device``."""
+        return cls(device, True, "inductor", True) if device.startswith("cuda") else cls(device)
+
+
+@dataclass(frozen=True)
 class Fit:
     """One training: the data, the settings, the seed, and where its state is kept.
 
@@ -54,7 +98,8 @@ class Fit:
         head: the network that ``MethodSpec.build`` made under :func:`seeded`.
         seed: of initialisation and order.
         checkpoint: file of the state after the last finished epoch.
-        progress: called with (stage, epoch, epochs, mean loss) after each epoch.
+        progress: called after each epoch.
+        speed: device and arithmetic.
     """
 
     x: Rows
@@ -64,7 +109,8 @@ class Fit:
     head: nn.Module
     seed: int
     checkpoint: Path
-    progress: Callable[[str, int, int, float], None]
+    progress: Callable[[Epoch], None]
+    speed: Speed = Speed()
 
 
 @dataclass(frozen=True)
@@ -74,29 +120,47 @@ class Stage:
     Attributes:
         name: for seeds, logs and progress, e.g. ``student-real``.
         rows: indices into the data (K,).
-        loss: (features (B, D), is_fake (B,)) -> scalar.
+        loss: (features (B, D), is_fake (B,), weight (B,) that sums to 1 over the batch) -> scalar.
         optimizer: what moves; several stages may share one.
         moves: the network that learns; every other one is frozen and in evaluation mode, as at inference.
         before: called once, before the stage's first epoch of the plan.
+        balanced: whether each class of a batch has half the weight, or each row the same.
     """
 
     name: str
     rows: Tensor
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     moves: nn.Module
     before: Callable[[], object] | None = None
+    balanced: bool = False
 
 
 @dataclass
 class Run:
-    """Networks and optimizers by name, a plan of stages, and the count of finished epochs."""
+    """Networks and optimizers by name, a plan of stages, and the count of finished epochs.
+
+    Attributes:
+        fit: the data, the settings, the seed.
+        networks: everything that is saved, and frozen unless its stage moves it.
+        optimizers: everything that is saved beside them.
+        batch_size: rows a step, over all processes.
+        measure: measured after each epoch, for the log.
+    """
 
     fit: Fit
     networks: Mapping[str, nn.Module]
     optimizers: Mapping[str, torch.optim.Optimizer]
     batch_size: int
+    measure: Callable[[], Mapping[str, float]] = dict
     _plan: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for network in self.networks.values():
+            network.to(self.fit.speed.device)
+            for part in network.modules():
+                if self.fit.speed.compiled and isinstance(part, nn.TransformerEncoderLayer):
+                    part.compile(backend=self.fit.speed.compiled)
 
     @cached_property
     def _data(self) -> str:
@@ -115,8 +179,11 @@ class Run:
             if stage.before and self._plan.index(stage.name) == index:
                 stage.before()
             loss = self._epoch(stage, index)
-            self._save(index + 1)
-            self.fit.progress(stage.name, index + 1, len(plan), loss)
+            if parallel.place()[0] == 0:
+                self._save(index + 1)
+            with torch.no_grad():
+                measures = self.measure()
+            self.fit.progress(Epoch(stage.name, index + 1, len(plan), loss, measures))
 
     def _epoch(self, stage: Stage, index: int) -> float:
         torch.manual_seed(derived_seed(self.fit.seed, stage.name, index))
@@ -125,14 +192,28 @@ class Run:
             network.requires_grad_(False)
         stage.moves.train()
         stage.moves.requires_grad_(True)
-        total = torch.zeros(())
+        total = torch.zeros((), device=self.fit.speed.device)
         for x, is_fake in _batches(self.fit, stage.rows, self.batch_size):
             stage.optimizer.zero_grad()
-            loss = stage.loss(x, is_fake)
-            loss.backward()  # type: ignore[no-untyped-call]
+            total += self.backward(stage, x, is_fake) * len(x)
             stage.optimizer.step()
-            total += loss.detach() * len(x)
         return float(total / len(stage.rows))
+
+    def backward(self, stage: Stage, x: Tensor, is_fake: Tensor) -> Tensor:
+        """Gradients of one batch (B, D), summed over the processes, each of which takes its share; gives the loss."""
+        speed = self.fit.speed
+        weight = class_weights(is_fake) if stage.balanced else torch.full((len(x),), 1 / len(x))  # (B,)
+        mine = [parallel.share(tensor) for tensor in (x, is_fake, weight)]
+        if speed.pinned:
+            mine = [tensor.pin_memory() for tensor in mine]
+        mine = [tensor.to(speed.device, non_blocking=speed.pinned) for tensor in mine]
+        loss = torch.zeros((), device=speed.device)
+        if len(mine[0]):
+            with torch.autocast(torch.device(speed.device).type, torch.bfloat16, enabled=speed.mixed_precision):
+                loss = stage.loss(*mine)
+            loss.backward()  # type: ignore[no-untyped-call]
+        parallel.sum_gradients(stage.moves)
+        return parallel.total(loss.detach())
 
     def _state(self) -> dict[str, Tensor]:
         tensors = {f"net.{n}.{k}": v for n, net in self.networks.items() for k, v in net.state_dict().items()}
