@@ -140,6 +140,28 @@ class Store:
         stored, matrix = self._mapped()
         return Features(matrix, *(_strings(stored[n].to_pylist()) for n in ("label", "group", "content", "sha256")))
 
+    def damage(self) -> list[str]:
+        """What is wrong with the shards themselves: unreadable, of another width, not finite, or with a row twice."""
+        problems: list[str] = []
+        seen: set[str] = set()
+        widths: set[int] = set()
+        for shard in self._shards():
+            try:
+                table = pq.read_table(shard, columns=["sha256", "feature"])
+            except (OSError, pa.ArrowException) as error:
+                problems.append(f"{shard.name}: {error}")
+                continue
+            widths.add(table.schema.field("feature").type.list_size)
+            values = table["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            if not np.isfinite(values).all():
+                problems.append(f"{shard.name}: values that are not finite")
+            digests = table["sha256"].to_pylist()
+            problems += [f"{shard.name}: {digest} is there twice" for digest in digests if digest in seen]
+            seen.update(digests)
+        if len(widths) > 1:
+            problems.append(f"features of several lengths: {sorted(widths)}")
+        return problems
+
     def _mapped(self) -> tuple[pa.Table, Matrix]:
         """Every row's text columns, and the features through a memory map of the Arrow copy."""
         source = pa.ipc.open_file(pa.memory_map(str(self._copy())))
