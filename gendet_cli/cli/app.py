@@ -8,6 +8,7 @@ import typer
 
 from gendet_cli import __version__
 from gendet_cli.cli.compare import compare
+from gendet_cli.cli.data import app as data
 from gendet_cli.cli.evaluate import evaluate
 from gendet_cli.cli.export_onnx import export_onnx
 from gendet_cli.cli.features import features
@@ -41,3 +42,4 @@ def _gendet(
 for _command in (scan, train, evaluate, compare, features, plugins):
     app.command()(_command)
 app.command("export-onnx")(export_onnx)
+app.add_typer(data, name="data")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
+from gendet_cli.cli.places import DataRoot, Dataset, places_of
 from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
@@ -23,10 +23,8 @@ LADDER = ("univfd-linear", "teacher", "ts-ad", "ts-ad-fake", "gendet")
 
 @guarded
 def compare(
-    dataset: Annotated[str, typer.Option(help="Layout: open-set or folders.")] = "open-set",
-    data_root: Annotated[
-        Path | None, typer.Option(help="Root of the data set (open-set: or GENDET_DATA).", show_default=False)
-    ] = None,
+    dataset: Dataset = "open-set",
+    data_root: DataRoot = None,
     method: Annotated[
         list[str] | None,
         typer.Option(help="NAME[,SETTING=VALUE...]; repeatable [default: the paper's ladder].", show_default=False),
@@ -58,10 +56,9 @@ def compare(
         _show(lines(runs, label, group), markdown=markdown)
         return ExitCode.CLEAR
     chosen = [_method(text) for text in method or LADDER]
-    root = data_root or (Path(os.environ["GENDET_DATA"]) if "GENDET_DATA" in os.environ else None)
     options: dict[str, Any] = {
         "dataset": dataset,
-        "root": root,
+        "places": places_of(dataset, data_root),
         "splits": (train_split, test_split),
         "transform": transform,
     }
@@ -82,7 +79,7 @@ def _compared(
     methods: Sequence[tuple[str, dict[str, str]]], seeds: int, out: Path | None, o: dict[str, Any], *, quiet: bool
 ) -> list[Line]:
     from gendet_cli.compare import lines, train_all, write
-    from gendet_cli.data.layouts import Places, read_layout
+    from gendet_cli.data.layouts import read_layout
     from gendet_cli.detector.backbones import open_backbone, runtime_for
     from gendet_cli.detector.runtimes import on_device
     from gendet_cli.features import features_of
@@ -100,7 +97,7 @@ def _compared(
 
         def views(split: str, transform: str) -> Any:
             return features_of(
-                read_layout(o["dataset"], Places(o["root"]), split),
+                read_layout(o["dataset"], o["places"], split),
                 backbone,
                 transform,
                 o["features"],
