@@ -11,6 +11,7 @@ import numpy as np
 from gendet_cli.data.degrade import recipe
 from gendet_cli.data.layouts import Record
 from gendet_cli.data.store import Features, Store, View
+from gendet_cli.detector.backbones import require_vector
 from gendet_cli.engine.job import Job
 from gendet_cli.engine.pool import DecoderPool
 from gendet_cli.plugin.specs import Backbone
@@ -39,6 +40,7 @@ def features_of(
 
     A picture that cannot be decoded is told to ``skipped`` and left out; nothing takes its place.
     """
+    require_vector(backbone)
     key = {
         "backbone": backbone.name,
         "weights_sha256": backbone.weights_sha256,

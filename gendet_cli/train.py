@@ -49,7 +49,11 @@ def train(
     """
     spec = registry.method(settings.method)
     chosen = resolve_settings(spec, settings.overrides)
-    work = _prepare_folder(settings)
+    if spec.pixels is not None:
+        from gendet_cli.finetune import finetune
+
+        return finetune(records, settings, spec, chosen, registry, progress=progress, note=note)
+    work = prepare_folder(settings)
     backbone = on_device(settings.device, lambda device: _open(settings, registry, device), note)
     copies = [
         features_of(
@@ -66,8 +70,9 @@ def train(
     fitter = Fitter(spec, chosen, settings.seed, work, progress)
     held_out = _cross_fit(fitter, copies, settings.folds, note)
     head = fitter.fit("final", copies)
-    manifest = _manifest(settings, spec, chosen, backbone, copies, held_out)
-    complete = _write(settings.out, head, backbone.dimension, manifest)
+    manifest = manifest_of(settings, spec, chosen, backbone, copies, held_out)
+    manifest["training"] |= fitter.facts
+    complete = write_detector(settings.out, head, backbone.feature_shape, manifest)
     shutil.rmtree(work)
     return complete
 
@@ -92,7 +97,8 @@ def resolve_settings(spec: MethodSpec, overrides: Any) -> Any:
         raise SettingsError(str(error), hint=f"settings of {spec.name}: {', '.join(sorted(types))}") from error
 
 
-def _prepare_folder(settings: TrainSettings) -> Path:
+def prepare_folder(settings: TrainSettings) -> Path:
+    """The folder of checkpoints in ``settings.out``. Raises SettingsError if that is in use or cannot be written."""
     work = settings.out / "work"
     if settings.out.exists() and any(settings.out.iterdir()) and not settings.resume:
         raise SettingsError(f"{settings.out} is not empty", hint="use --resume, or another --out")
@@ -112,10 +118,15 @@ def _open(settings: TrainSettings, registry: Registry, device: str) -> Backbone:
 
 
 class Fitter:
-    """Fits one head after another with the same method, settings and seed, each with its own checkpoint."""
+    """Fits one head after another with the same method, settings and seed, each with its own checkpoint.
+
+    Attributes:
+        facts: what the method says of its last training, for the manifest.
+    """
 
     def __init__(self, spec: MethodSpec, settings: Any, seed: int, work: Path, progress: Progress) -> None:
         self.spec, self.settings, self.seed, self.work, self._progress = spec, settings, seed, work, progress
+        self.facts: dict[str, Any] = {}
 
     def fit(self, name: str, copies: Sequence[Features]) -> torch.nn.Module:
         """A head trained on every copy of every picture."""
@@ -133,7 +144,7 @@ class Fitter:
         checkpoint = self.work / f"{name}.safetensors"
         try:
             fit = Fit(x, is_fake, torch.from_numpy(picture), self.settings, head, self.seed, checkpoint, tell)
-            self.spec.fit(fit)
+            self.facts = dict(self.spec.fit(fit) or {})  # type: ignore[arg-type]
         except ValueError as error:
             raise SettingsError(str(error), hint="--resume needs the same settings; or use another --out") from error
         return head.eval()
@@ -151,9 +162,10 @@ def _cross_fit(fitter: Fitter, copies: Sequence[Features], folds: int, note: Cal
     return logit
 
 
-def _manifest(
+def manifest_of(
     settings: TrainSettings, spec: MethodSpec, chosen: Any, backbone: Backbone, copies: Sequence[Features], logit: Any
 ) -> dict[str, Any]:
+    """Everything of a detector besides its tensors, from the held-out ``logit`` (N,) of ``copies[0]``'s rows."""
     from sklearn.metrics import roc_auc_score
 
     first = copies[0]
@@ -189,11 +201,14 @@ def _manifest(
     }
 
 
-def _write(out: Path, head: torch.nn.Module, dimension: int, manifest: dict[str, Any]) -> dict[str, Any]:
+def write_detector(
+    out: Path, head: torch.nn.Module, feature_shape: tuple[int, ...], manifest: dict[str, Any]
+) -> dict[str, Any]:
+    """Write tensors, graph and, last, the manifest with their hashes, which is returned."""
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, out / "model.safetensors")
-    export_head(head, dimension, out / "model.onnx")
+    export_head(head, feature_shape, out / "model.onnx")
     files = {name: sha256_of(out / name) for name in ("model.onnx", "model.safetensors")}
     complete = {**manifest, "files": files}
     partial = out / "detector.json.partial"

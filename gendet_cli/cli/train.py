@@ -50,7 +50,7 @@ def train(
     registry = Registry(pinned_plugins())
     root = data_root or (Path(os.environ["GENDET_DATA"]) if "GENDET_DATA" in os.environ else None)
     records = read_layout(dataset, Places(root, real, fake), "train")
-    target = out or Path("runs") / f"{dataset}-{method}-{seed}"
+    target = out or Path("runs") / f"{dataset}-{method.replace(':', '-')}-{seed}"
     settings = TrainSettings(
         method=method,
         backbone=backbone,

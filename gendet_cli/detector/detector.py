@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 METADATA_KEY = "gendet"
 LOGIT_DECIMALS = 4
+LOGIT_ROWS = 4096  # of features at a time: what a head computes on the way may be far larger than they are
 Views = tuple["Float32Array", ...]
 
 
@@ -194,7 +195,8 @@ def logits_of(head: Any, x: Float32Array) -> Any:
     import torch
 
     with torch.inference_mode():
-        return head(torch.from_numpy(x))[1].numpy().astype(np.float64)
+        parts = [head(part)[1] for part in torch.split(torch.from_numpy(x), LOGIT_ROWS)]
+        return torch.cat(parts).numpy().astype(np.float64)
 
 
 def _torch_head(
