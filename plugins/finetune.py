@@ -129,5 +129,5 @@ def gendet_methods() -> list[MethodSpec | MethodFamily]:
     cnndet = partial(FinetuneSettings, optimizer="adam", weight_decay=0.0, augment="cnndet")
     return [
         MethodFamily("finetune", "a timm network trained end to end", "finetune:resnet50", finetune),
-        method("cnndet", "ResNet-50, blur and JPEG augmentation (Wang et al. 2020)", "resnet50", cnndet),
+        method("cnndet", "resnet50", "ResNet-50, blur and JPEG augmentation (Wang et al. 2020)", cnndet),
     ]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 WRAPPERS = ("model", "state_dict")
 """Under these names training scripts keep the network's state beside the optimizer's."""
 
+CLASSIFIER_DEVIATION = 0.02
 CACHED_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -73,10 +74,18 @@ def _size(name: str, size_px: int) -> dict[str, Any]:
 
 
 def new_network(name: str, size_px: int) -> torch.nn.Module:
-    """Timm's architecture ``name`` with one output, random weights, for pictures of ``size_px``."""
+    """Timm's architecture ``name`` with one output, random weights, for pictures of ``size_px``.
+
+    The classifier's weights are drawn from N(0, 0.02), as Wang et al. 2020 do: some architectures would start a single
+    output at logits of ten and more.
+    """
     import timm
+    import torch
 
     network: torch.nn.Module = timm.create_model(name, pretrained=False, num_classes=1, **_size(name, size_px))
+    for layer in map(network.get_submodule, classifier_of(name)):
+        torch.nn.init.normal_(layer.weight, 0.0, CLASSIFIER_DEVIATION)  # type: ignore[arg-type]
+        torch.nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
     return network
 
 
