@@ -13,6 +13,7 @@ from gendet_cli.data.layouts import Record
 from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.detector import Manifest, logits_of, torch_module
 from gendet_cli.detector.runtimes import on_device
+from gendet_cli.detector.whole import LogitOfScore, ScoredPixels
 from gendet_cli.errors import WeightsError
 from gendet_cli.evaluation.metrics import Figure, one_source, separation
 from gendet_cli.features import Progress, features_of
@@ -61,6 +62,10 @@ def evaluate(
     if backbone.weights_sha256 != expected or backbone.preprocessing != manifest.preprocessing:
         raise WeightsError(f"{folder}: was trained on other weights of {name}", hint="train it again")
     head = torch_module(folder, manifest, registry).eval()
+    if len(backbone.feature_shape) != 1:
+        pixels, network = backbone, head
+        backbone = on_device(device, lambda d: ScoredPixels(pixels, network, manifest, d), note)
+        head = LogitOfScore()
     views = {
         transform: features_of(
             records,

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gendet_cli.detector.backbones import open_backbone
 from gendet_cli.detector.detector import METADATA_KEY, Manifest, load_detector, torch_module
 from gendet_cli.errors import ExportError
+from gendet_cli.plugin.specs import Runtime
 
 if TYPE_CHECKING:
     import torch
@@ -34,8 +36,8 @@ class Parity:
     discrepancy: float
 
 
-def _head_graph(head: torch.nn.Module, dimension: int) -> Any:
-    """``feature`` (batch, D) -> ``discrepancy`` (batch,), ``logit`` (batch,)."""
+def _head_graph(head: torch.nn.Module, feature_shape: Sequence[int]) -> Any:
+    """``feature`` (batch, D), or (batch, 3, size, size) -> ``discrepancy`` (batch,), ``logit`` (batch,)."""
     import torch
 
     fast_path = torch.backends.mha.get_fastpath_enabled()
@@ -46,7 +48,7 @@ def _head_graph(head: torch.nn.Module, dimension: int) -> Any:
             warnings.simplefilter("ignore")  # torch warns of its own future
             program = torch.onnx.export(
                 head.eval(),
-                (torch.zeros(2, dimension),),
+                (torch.zeros(2, *feature_shape),),
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
@@ -73,11 +75,11 @@ def _without_traces(model: Any) -> Any:
     return model
 
 
-def export_head(head: torch.nn.Module, dimension: int, path: Path) -> None:
+def export_head(head: torch.nn.Module, feature_shape: Sequence[int], path: Path) -> None:
     """Write the head's graph."""
     import onnx
 
-    onnx.save(_head_graph(head, dimension), path)
+    onnx.save(_head_graph(head, feature_shape), path)
 
 
 def export_detector(folder: Path, manifest: Manifest, registry: Registry, out: Path, *, pictures: int = 8) -> Parity:
@@ -93,11 +95,12 @@ def export_detector(folder: Path, manifest: Manifest, registry: Registry, out: P
         raise ExportError(f"{out}: not an .onnx file", hint="name a file that ends with .onnx")
 
     torch_side = load_detector(str(folder), "torch", "cpu", registry)
-    models = _backbone_models(manifest, registry)
+    backbone = open_backbone(manifest.values["backbone"]["name"], Runtime("torch", "cpu"), registry)
+    models = backbone.onnx_models()
     if len(models) != 1:
         raise ExportError("a joined backbone has several inputs", hint="export a detector of one backbone")
     body = models[0]
-    head = _head_graph(torch_module(folder, manifest, registry), manifest.values["backbone"]["dimension"])
+    head = _head_graph(torch_module(folder, manifest, registry), backbone.feature_shape)
     head = compose.add_prefix(head, "head/", rename_inputs=True, rename_outputs=False)
     joined = compose.merge_models(
         _same_ir(body, head),
@@ -122,13 +125,6 @@ def export_detector(folder: Path, manifest: Manifest, registry: Registry, out: P
     finally:
         partial.unlink(missing_ok=True)
     return parity
-
-
-def _backbone_models(manifest: Manifest, registry: Registry) -> Sequence[Any]:
-    from gendet_cli.detector.backbones import open_backbone
-    from gendet_cli.plugin.specs import Runtime
-
-    return open_backbone(manifest.values["backbone"]["name"], Runtime("torch", "cpu"), registry).onnx_models()
 
 
 def _same_ir(body: Any, head: Any) -> Any:

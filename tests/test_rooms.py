@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "gendet_cli").rglob("*.py"), *(ROOT / "plugins").glob("*.py")])
 
 VALUES = {"types", "errors"}
-RECIPES = {"audit", "scan", "train", "evaluate", "compare", "export", "features"}
+RECIPES = {"audit", "scan", "train", "finetune", "evaluate", "compare", "export", "features"}
 LOWER = {"config", "intake", "model", "data", "detector", "plugin", "engine", "evaluation", "report"}
 ALLOWED = {
     "types": set(),
@@ -254,7 +254,9 @@ LIGHT = (
     "gendet_plugins.clip",
     "gendet_plugins.efficientnet",
     "gendet_plugins.exif",
+    "gendet_plugins.finetune",
     "gendet_plugins.methods",
+    "gendet_plugins.pixels",
 )
 HEAVY = "{'torch', 'onnxruntime', 'onnx', 'open_clip', 'timm', 'sklearn'}"
 

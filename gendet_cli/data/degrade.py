@@ -6,11 +6,11 @@ picture in every run, on every machine and in every order.
 
 import io
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from PIL import Image
+from PIL import Image, ImageFilter
 
 Transform = Callable[[Image.Image, str], Image.Image]
 """(RGB picture, sha256 of its file) -> RGB picture."""
@@ -19,6 +19,9 @@ SHRINK_PROBABILITY = 0.6
 SHRINK_RANGE = (0.5, 1.0)
 TRAIN_JPEG_RANGE = (50, 96)
 ALIGN_JPEG_RANGE = (60, 95)
+CNNDET_SIGMA_RANGE = (0.0, 3.0)
+CNNDET_JPEG_RANGE = (30, 100)
+FLIP_PROBABILITY = 0.5
 
 
 def recompress(image: Image.Image, quality: int) -> Image.Image:
@@ -54,11 +57,56 @@ def training_copy(image: Image.Image, sha256: str, copy: int) -> Image.Image:
     return recompress(image, draw.randint(*TRAIN_JPEG_RANGE))
 
 
+def cnndet(image: Image.Image, sha256: str, p: float, epoch: int) -> Image.Image:
+    """Wang et al. 2020, section 3.1: Gaussian blur, sigma ~ U[0, 3], then JPEG, quality ~ U{30, ..., 100}.
+
+    Each with probability ``p``, drawn anew each epoch.
+    """
+    draw = random.Random(f"{sha256}:cnndet:{epoch}")
+    blurs, sigma = draw.random() < p, draw.uniform(*CNNDET_SIGMA_RANGE)
+    saves, quality = draw.random() < p, draw.randint(*CNNDET_JPEG_RANGE)
+    if blurs:
+        image = image.filter(ImageFilter.GaussianBlur(sigma))
+    return recompress(image, quality) if saves else image
+
+
+def random_crop(image: Image.Image, sha256: str, size_px: int, epoch: int) -> Image.Image:
+    """A square of ``size_px`` anywhere in the picture, perhaps flipped; a side that is shorter is left whole."""
+    draw = random.Random(f"{sha256}:crop:{epoch}")
+    width_px, height_px = (min(side, size_px) for side in image.size)
+    left, top = (draw.randint(0, side - kept) for side, kept in zip(image.size, (width_px, height_px), strict=True))
+    image = image.crop((left, top, left + width_px, top + height_px))
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draw.random() < FLIP_PROBABILITY else image
+
+
 def transform(name: str) -> Transform:
-    """The transform called ``raw``, ``aligned`` or ``training:<copy>``. Raises KeyError for another name."""
-    kind, _, copy = name.partition(":")
+    """The transform called ``name``; names joined by ``+`` are applied one after the other.
+
+    ``raw``, ``aligned``, ``training:<copy>``, and for end-to-end training ``cnndet-<p>:<epoch>`` and
+    ``crop-<size>:<epoch>``.
+
+    Raises:
+        KeyError: for another name.
+    """
+    steps = [_step(part) for part in name.split("+")]
+    return steps[0] if len(steps) == 1 else partial(_in_turn, steps)
+
+
+def _in_turn(steps: Sequence[Transform], image: Image.Image, sha256: str) -> Image.Image:
+    for step in steps:
+        image = step(image, sha256)
+    return image
+
+
+def _step(name: str) -> Transform:
+    kind, _, number = name.partition(":")
+    family, _, strength = kind.partition("-")
     if kind == "training":
-        return partial(training_copy, copy=int(copy))
+        return partial(training_copy, copy=int(number))
+    if family == "cnndet":
+        return partial(cnndet, p=float(strength), epoch=int(number))
+    if family == "crop":
+        return partial(random_crop, size_px=int(strength), epoch=int(number))
     return {"raw": keep, "aligned": align}[name]
 
 

@@ -14,9 +14,11 @@ if TYPE_CHECKING:
 
 
 class JoinedBackbone(Backbone):
-    """Features of several backbones, one after the other."""
+    """Features of several backbones, one after the other. Raises SettingsError for one whose feature is no vector."""
 
     def __init__(self, parts: tuple[Backbone, ...]) -> None:
+        for part in parts:
+            require_vector(part)
         self._parts = parts
         self.name = "+".join(part.name for part in parts)
         self.dimension = sum(part.dimension for part in parts)
@@ -37,6 +39,15 @@ class JoinedBackbone(Backbone):
     def onnx_models(self) -> tuple[Any, ...]:
         """Every part's graph."""
         return tuple(model for part in self._parts for model in part.onnx_models())
+
+
+def require_vector(backbone: Backbone) -> None:
+    """Raises SettingsError unless the backbone's features are vectors (D,)."""
+    if len(backbone.feature_shape) != 1:
+        raise SettingsError(
+            f"the backbone {backbone.name} hands on pictures, not features",
+            hint="methods that are trained end to end choose it themselves; name another --backbone",
+        )
 
 
 def open_backbone(name: str, runtime: Runtime, registry: Registry) -> Backbone:

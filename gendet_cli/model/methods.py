@@ -122,9 +122,18 @@ class GenDetSettings:
 
 @dataclass(frozen=True, slots=True)
 class LinearSettings:
-    """The linear probe: inverse regularisation strength, as in scikit-learn's LogisticRegression."""
+    """Settings of the linear probe.
+
+    Attributes:
+        c: inverse regularisation strength, as in scikit-learn's LogisticRegression.
+        weights: file of a published linear layer, as UnivFD's ``fc_weights.pth``; then nothing is fitted, and features
+            are read as they are, not at unit length.
+        weights_sha256: what that file must hash to; empty: not checked.
+    """
 
     c: float = 1.0
+    weights: str = ""
+    weights_sha256: str = ""
 
 
 def build_gendet(settings: GenDetSettings, dimension: int) -> nn.Module:
@@ -139,7 +148,7 @@ def build_teacher(settings: GenDetSettings, dimension: int) -> nn.Module:
 
 def build_linear(settings: LinearSettings, dimension: int) -> nn.Module:
     """A linear layer, untrained."""
-    return LinearHead(dimension)
+    return LinearHead(dimension, "none" if settings.weights else "unit")
 
 
 def _adamw(module: nn.Module, lr: float, settings: GenDetSettings) -> torch.optim.AdamW:

@@ -186,13 +186,14 @@ class GenDetHead(nn.Module):
 
 
 class LinearHead(nn.Module):
-    """The linear probe on a unit-length feature. (B, D) -> (0 (B,), logit (B,))."""
+    """The linear probe. (B, D) -> (0 (B,), logit (B,)). ``unit`` scales features to length 1, ``none`` leaves them."""
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, dimension: int, feature_norm: str = "unit") -> None:
         super().__init__()
         self.linear = nn.Linear(dimension, 1)
+        self.unit = feature_norm == "unit"
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """W . x/|x| + b."""
-        logit = self.linear(nn.functional.normalize(x, dim=1)).squeeze(1)
+        """W . x/|x| + b, or W . x + b."""
+        logit = self.linear(nn.functional.normalize(x, dim=1) if self.unit else x).squeeze(1)
         return torch.zeros_like(logit), logit

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,14 +15,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from gendet_cli.model import parallel
+from gendet_cli.model.checkpoint import load_checkpoint, save_checkpoint
 from gendet_cli.model.losses import class_weights
 
-STEP = "finished_epochs"
 BLOCK_ROWS = 512
 WINDOW_BYTES = 64 << 20
 
@@ -215,17 +212,8 @@ class Run:
         parallel.sum_gradients(stage.moves)
         return parallel.total(loss.detach())
 
-    def _state(self) -> dict[str, Tensor]:
-        tensors = {f"net.{n}.{k}": v for n, net in self.networks.items() for k, v in net.state_dict().items()}
-        for name, optimizer in self.optimizers.items():
-            for index, moments in optimizer.state_dict()["state"].items():
-                tensors |= {f"opt.{name}.{index}.{key}": value for key, value in moments.items()}
-        return {name: tensor.contiguous() for name, tensor in tensors.items()}
-
     def _save(self, finished: int) -> None:
-        partial = self.fit.checkpoint.with_suffix(".partial")
-        save_file(self._state(), partial, metadata={STEP: str(finished), "settings": self._settings()})
-        os.replace(partial, self.fit.checkpoint)
+        save_checkpoint(self.fit.checkpoint, self.networks, self.optimizers, finished, self._settings())
 
     def _settings(self) -> str:
         return json.dumps([repr(self.fit.settings), self.fit.seed, list(self.fit.x.shape), self._data, self._plan])
@@ -238,24 +226,7 @@ class Run:
             raise ValueError("a stage has no real or no fake picture to learn from")
 
     def _load(self) -> int:
-        if not self.fit.checkpoint.is_file():
-            return 0
-        with safe_open(self.fit.checkpoint, "pt") as stored:
-            metadata = stored.metadata()
-            if metadata["settings"] != self._settings():
-                raise ValueError(f"{self.fit.checkpoint} is of other settings, seed or data")
-            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
-        for name, network in self.networks.items():
-            prefix = f"net.{name}."
-            network.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        for name, optimizer in self.optimizers.items():
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith(f"opt.{name}."):
-                    _, _, index, moment = key.split(".")
-                    state.setdefault(int(index), {})[moment] = value
-            optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        return int(metadata[STEP])
+        return load_checkpoint(self.fit.checkpoint, self.networks, self.optimizers, self._settings())
 
 
 def _batches(fit: Fit, rows: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:

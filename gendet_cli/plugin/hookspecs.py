@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pluggy
 
-from gendet_cli.plugin.specs import BackboneSpec, MethodSpec
+from gendet_cli.plugin.specs import BackboneSpec, MethodFamily, MethodSpec
 from gendet_cli.types import Evidence, Sample
 
 PROJECT = "gendet"
@@ -23,5 +23,5 @@ def gendet_evidence(sample: Sample) -> list[Evidence]:  # type: ignore[empty-bod
 
 
 @hookspec
-def gendet_methods() -> list[MethodSpec]:  # type: ignore[empty-body]
+def gendet_methods() -> list[MethodSpec | MethodFamily]:  # type: ignore[empty-body]
     """Methods this plugin offers to ``gendet train``. Cheap: import torch inside ``build`` and ``fit``."""

@@ -12,7 +12,7 @@ import pluggy
 
 from gendet_cli.errors import PluginError
 from gendet_cli.plugin import hookspecs
-from gendet_cli.plugin.specs import BackboneSpec, MethodSpec
+from gendet_cli.plugin.specs import BackboneSpec, MethodFamily, MethodSpec
 from gendet_cli.types import Evidence, Sample
 
 ENTRY_POINT_GROUP = "gendet"
@@ -45,7 +45,7 @@ class Registry:
         self._manager.add_hookspecs(hookspecs)
         self.plugins: dict[str, PluginInfo] = {}
         self.backbones: dict[str, tuple[str, BackboneSpec]] = {}
-        self.methods: dict[str, tuple[str, MethodSpec]] = {}
+        self.methods: dict[str, tuple[str, MethodSpec | MethodFamily]] = {}
         wanted = None if pinned is None else set(pinned)
         for entry in sorted(importlib.metadata.entry_points(group=ENTRY_POINT_GROUP), key=lambda e: e.name):
             if wanted is None or entry.name in wanted:
@@ -78,12 +78,19 @@ class Registry:
         for method in methods:
             _claim(self.methods, entry.name, method.name, method)
 
-    def _describe(self, name: str, version: str) -> tuple[PluginInfo, list[BackboneSpec], list[MethodSpec]]:
+    def _describe(
+        self, name: str, version: str
+    ) -> tuple[PluginInfo, list[BackboneSpec], list[MethodSpec | MethodFamily]]:
         plugin: Any = self._manager.get_plugin(name)
         hooks = tuple(sorted(caller.name for caller in self._manager.get_hookcallers(plugin) or ()))
         backbones = _all(plugin.gendet_backbones(), BackboneSpec) if "gendet_backbones" in hooks else []
-        methods = _all(plugin.gendet_methods(), MethodSpec) if "gendet_methods" in hooks else []
-        offers = tuple(f"backbone {spec.name}" for spec in backbones) + tuple(f"method {spec.name}" for spec in methods)
+        methods: list[MethodSpec | MethodFamily] = []
+        if "gendet_methods" in hooks:
+            methods = _all(plugin.gendet_methods(), MethodSpec, MethodFamily)
+        offers = tuple(f"backbone {spec.name}" for spec in backbones)
+        offers += tuple(
+            f"method {spec.name}:…" if isinstance(spec, MethodFamily) else f"method {spec.name}" for spec in methods
+        )
         if "gendet_evidence" in hooks:
             offers += (f"evidence {name}",)
         return PluginInfo(name, version, hooks, offers), backbones, methods
@@ -104,8 +111,16 @@ class Registry:
         return self._lookup(self.backbones, "backbone", name)
 
     def method(self, name: str) -> MethodSpec:
-        """The method called ``name``. Raises PluginError if no usable plugin offers it."""
-        return self._lookup(self.methods, "method", name)
+        """The method called ``name``, or ``family:variant``. Raises PluginError if no usable plugin offers it."""
+        family, colon, variant = name.partition(":")
+        found = self._lookup(self.methods, "method", family)
+        if isinstance(found, MethodFamily):
+            if not variant:
+                raise PluginError(f"the method {family} needs a variant", hint=f"for example {found.example}")
+            return found.method(variant)
+        if colon:
+            raise PluginError(f"the method {family} has no variant {variant!r}", hint=f"write {family} alone")
+        return found
 
     def _lookup(self, table: dict[str, tuple[str, T]], kind: str, name: str) -> T:
         if name in table:
@@ -128,12 +143,12 @@ class Registry:
         return tuple(found)
 
 
-def _all(values: Iterable[Any], kind: type[T]) -> list[T]:
-    """``values`` as a list. Raises TypeError if one is of another kind: a plugin's promise is checked once, here."""
+def _all(values: Iterable[Any], *kinds: type[Any]) -> list[Any]:
+    """``values`` as a list. Raises TypeError if one is of no such kind: a plugin's promise is checked once, here."""
     found = list(values)
     for value in found:
-        if not isinstance(value, kind):
-            raise TypeError(f"returned {type(value).__name__}, not {kind.__name__}")
+        if not isinstance(value, kinds):
+            raise TypeError(f"returned {type(value).__name__}, not {' or '.join(kind.__name__ for kind in kinds)}")
     return found
 
 

@@ -11,10 +11,11 @@ from gendet_cli.errors import ExportError
 from gendet_cli.types import Preprocessing
 
 if TYPE_CHECKING:
+    from gendet_cli.model.finetuning import PixelFit
     from gendet_cli.model.training import Fit
     from gendet_cli.types import Float32Array
 
-__all__ = ["Backbone", "BackboneSpec", "Kind", "MethodSpec", "Runtime"]
+__all__ = ["Backbone", "BackboneSpec", "Kind", "MethodFamily", "MethodSpec", "Runtime"]
 
 
 Kind = Literal["onnx", "torch"]
@@ -53,6 +54,11 @@ class Backbone(ABC):
     dimension: int
     weights_sha256: str
     preprocessing: tuple[Preprocessing, ...]
+
+    @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one picture's feature: (D,), unless the backbone hands on something else than a vector."""
+        return (self.dimension,)
 
     @abstractmethod
     def features(self, views: tuple[Float32Array, ...]) -> Float32Array:
@@ -96,20 +102,43 @@ class BackboneSpec:
 
 @dataclass(frozen=True, slots=True)
 class MethodSpec:
-    """A way to turn features into a detector's head.
+    """A way to turn features, or pictures, into a detector's head.
 
     Attributes:
         name: as given to ``gendet train --method``.
         summary: one line for ``gendet plugins``.
         settings: makes this method's settings dataclass; called without arguments it gives the defaults.
         build: (settings, dimension D) -> untrained ``torch.nn.Module`` head: (B, D) -> (discrepancy (B,), logit (B,)).
-        fit: trains the head that ``build`` made on the features of a :class:`gendet_cli.model.training.Fit`.
+        fit: trains the head that ``build`` made on the features of a :class:`gendet_cli.model.training.Fit`, or on the
+            pictures of a :class:`gendet_cli.model.finetuning.PixelFit`. It may return a mapping of plain values, which
+            the detector's manifest then holds under ``training``.
         has_discrepancy: whether the head's first output is the mean squared teacher/student difference.
+        pixels: settings -> variant of the backbone ``pixels`` that the head reads, e.g. ``native-crops-224``; then the
+            head is a whole network on (B, 3, size, size), RGB in [0, 1], and is trained end to end. None: the head
+            reads the stored features of whatever backbone is chosen.
     """
 
     name: str
     summary: str
     settings: Callable[..., Any]
     build: Callable[[Any, int], Any]
-    fit: Callable[[Fit], Any]
+    fit: Callable[[Fit], Any] | Callable[[PixelFit], Any]
     has_discrepancy: bool = True
+    pixels: Callable[[Any], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MethodFamily:
+    """Methods that differ by a variant, written ``name:variant``.
+
+    Attributes:
+        name: the part of a method's name before the colon.
+        summary: one line for ``gendet plugins``.
+        example: a method's full name, for error messages.
+        method: variant -> the method, whose name is ``name:variant``. Raises SettingsError for an unknown variant.
+    """
+
+    name: str
+    summary: str
+    example: str
+    method: Callable[[str], MethodSpec]
