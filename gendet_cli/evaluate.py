@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from gendet_cli import __version__
 from gendet_cli.config import EvaluateSettings
@@ -21,13 +23,15 @@ from gendet_cli.detector.detector import Manifest, read_manifest, torch_module
 from gendet_cli.detector.files import weights_folder
 from gendet_cli.detector.runtimes import on_device
 from gendet_cli.errors import ReportError, SettingsError, WeightsError
+from gendet_cli.evaluation.html import report_html
 from gendet_cli.evaluation.predictions import FORMAT, Predictions, table_of
 from gendet_cli.evaluation.protocols import Protocol
-from gendet_cli.features import Progress, features_of, hashed
+from gendet_cli.features import Progress, features_of, hashed, store_of
 from gendet_cli.plugin.registry import Registry
 from gendet_cli.plugin.specs import Backbone, Runtime
 
 ROWS_AT_ONCE = 8192
+TSNE_PICTURES = 1500
 Note = Callable[[str], None]
 
 
@@ -115,7 +119,8 @@ def predict(
         "detectors": {one.manifest.identity: _described(one.manifest) for one in opened},
         "unreadable": {_text(path): reason for path, reason in unreadable.items()},
     }
-    return Predictions(table_of(parts), about)
+    vectors = [table for one in opened if (table := _vectors(one, readable, protocol, split, settings)) is not None]
+    return Predictions(table_of(parts), about, pa.concat_tables(vectors) if vectors else None)
 
 
 def _scored(
@@ -184,6 +189,34 @@ def outputs_of(head: Any, x: Any) -> tuple[Any, Any]:
     return discrepancy, logit
 
 
+def _vectors(
+    one: Opened, readable: Sequence[tuple[Record, str]], protocol: Protocol, split: str, settings: EvaluateSettings
+) -> pa.Table | None:
+    """D itself for up to :data:`TSNE_PICTURES` tested pictures under the headline's condition, drawn by the seed."""
+    import torch
+
+    if not hasattr(one.head, "discrepancy"):
+        return None
+    condition = next(c for c in protocol.conditions if c.name == protocol.headline)
+    tested = list({digest: record for record, digest in readable if record.split == split}.items())
+    chosen = random.Random(settings.seed).sample(tested, min(len(tested), TSNE_PICTURES))
+    parts = []
+    for is_fake, transform in ((False, condition.other), (True, condition.fake)):
+        pairs = [(record, digest) for digest, record in chosen if (record.label == "fake") == is_fake]
+        stored = store_of(settings.features, one.backbone, transform).read(pairs)
+        with torch.inference_mode():
+            x = one.head.normalise(torch.from_numpy(stored.x[:]))
+            d = one.head.discrepancy(x).flatten(1).numpy().astype(np.float16)  # (n, T * 196)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(d.ravel()), d.shape[1])
+        identity = [one.manifest.identity] * len(d)
+        parts.append(
+            pa.table(
+                {"detector": identity, "group": list(stored.group), "label": list(stored.label), "discrepancy": lists}
+            )
+        )
+    return pa.concat_tables(parts)
+
+
 def _described(manifest: Manifest) -> dict[str, Any]:
     """What the figures need to know of a detector, and what a reader wants to."""
     values = manifest.values
@@ -200,16 +233,36 @@ def _text(path: str) -> str:
     return os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
 
 
-def write(folder: Path, predictions: Predictions, figures: Mapping[str, Any]) -> list[Path]:
-    """Predictions and figures into ``folder``. Raises ReportError if that is not possible."""
+def write(
+    folder: Path,
+    predictions: Predictions,
+    figures: Mapping[str, Any],
+    paper: Sequence[Mapping[str, Any]],
+    *,
+    plots: bool,
+) -> list[Path]:
+    """Predictions, figures, plots and the HTML report into ``folder``. Raises ReportError if that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "figures.json"
-        files = [*predictions.write(folder), path]
-        write_whole(path, json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+        files = predictions.write(folder)
+        drawn = _draw(folder / "plots", predictions, figures) if plots else []
+        texts = {
+            "figures.json": json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+            "report.html": report_html(figures, paper, drawn),
+        }
+        for name, text in texts.items():
+            write_whole(folder / name, text)
     except OSError as error:
         raise ReportError(f"{folder}: {error.strerror}", hint="name a writable --out") from error
-    return files
+    return [*files, *(folder / name for name in texts)]
+
+
+def _draw(folder: Path, predictions: Predictions, figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, what it shows, SVG) of every plot, each also a PNG."""
+    from gendet_cli.evaluation import plots
+
+    folder.mkdir(exist_ok=True)
+    return plots.draw(folder, predictions, figures)
 
 
 def write_whole(path: Path, text: str) -> None:

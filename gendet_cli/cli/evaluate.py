@@ -52,6 +52,7 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for predictions, figures, plots and report.html.", show_default=False),
     ] = None,
+    plots: Annotated[bool, typer.Option(help="Plots in OUT (matplotlib, the extra `plots`).")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     features: Annotated[Path, typer.Option(help="The feature store.")] = Path("runs/features"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
@@ -65,8 +66,11 @@ def evaluate(
     from gendet_cli.evaluate import write
     from gendet_cli.evaluation.figures import figures_of
     from gendet_cli.evaluation.paper import beside
+    from gendet_cli.evaluation.plots import require_matplotlib
     from gendet_cli.evaluation.predictions import read_predictions
 
+    if out and plots:
+        require_matplotlib()
     with progress_on_stderr(quiet=quiet) as progress:
         if from_ is not None:
             predictions = read_predictions(from_)
@@ -76,9 +80,10 @@ def evaluate(
             places = (data_root, real, fake)
             predictions = _predict(chosen, dataset, split, places, detector or ["gendet"], settings, progress)
         figures = figures_of(predictions, seed, progress)
-        written = write(out, predictions, figures) if out else []
+        paper = beside(figures)
+        written = write(out, predictions, figures, paper, plots=plots) if out else []
     console = Console(highlight=False)
-    for part in tables(figures, beside(figures)):
+    for part in tables(figures, paper):
         console.print(part)
     for path in () if quiet else written:
         stderr().print(str(path), markup=False)

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from gendet_cli.errors import ReportError
 
 FILE = "predictions.parquet"
+VECTORS_FILE = "discrepancies.parquet"
 METADATA_KEY = b"gendet"
 FORMAT = 1
 SCHEMA = pa.schema(
@@ -41,24 +42,30 @@ class Predictions:
     Attributes:
         table: rows of :data:`SCHEMA`.
         about: plain values: protocol, dataset, split, headline, conditions, detectors, seed, ...
+        vectors: detector, group, label and the discrepancy D itself (float16 list) of a sample of pictures under the
+            headline's condition, for t-SNE; None where no method has one.
     """
 
     table: pa.Table
     about: Mapping[str, Any]
+    vectors: pa.Table | None = None
 
     def columns(self) -> dict[str, Any]:
         """Every column as a numpy array (N,); text as objects, a missing discrepancy as NaN."""
         return {name: self.table[name].to_numpy() for name in self.table.column_names}
 
     def write(self, folder: Path) -> list[Path]:
-        """``predictions.parquet`` and ``predictions.csv`` in ``folder``, each whole or not at all."""
+        """``predictions.parquet`` and ``predictions.csv`` (and the vectors) in ``folder``, each whole or not at all."""
         table = self.table.replace_schema_metadata({METADATA_KEY: json.dumps(dict(self.about)).encode()})
         whole, text = folder / FILE, folder / "predictions.csv"
-        for path, write in ((whole, pq.write_table), (text, pyarrow.csv.write_csv)):
+        files = [(whole, pq.write_table, table), (text, pyarrow.csv.write_csv, table)]
+        if self.vectors is not None:
+            files.append((folder / VECTORS_FILE, pq.write_table, self.vectors))
+        for path, write, rows in files:
             partial = path.with_name(f"{path.name}.partial")
-            write(table, str(partial))
+            write(rows, str(partial))
             os.replace(partial, path)
-        return [whole, text]
+        return [path for path, _, _ in files]
 
 
 def read_predictions(where: Path) -> Predictions:
@@ -72,7 +79,8 @@ def read_predictions(where: Path) -> Predictions:
     about = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
     if about.get("format") != FORMAT or not table.schema.equals(SCHEMA):
         raise ReportError(f"{path}: not predictions of this version", hint=hint)
-    return Predictions(table, about)
+    vectors = path.with_name(VECTORS_FILE)
+    return Predictions(table, about, pq.read_table(vectors) if vectors.is_file() else None)
 
 
 def table_of(parts: Sequence[Mapping[str, Sequence[Any] | Any]]) -> pa.Table:
