@@ -19,7 +19,7 @@ from gendet_cli.data.degrade import recipe
 from gendet_cli.data.layouts import Record
 from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.calibration import printed
-from gendet_cli.detector.detector import Manifest, read_manifest, torch_module
+from gendet_cli.detector.detector import Manifest, outputs_of, read_manifest, torch_module
 from gendet_cli.detector.files import weights_folder
 from gendet_cli.detector.runtimes import on_device
 from gendet_cli.errors import ReportError, SettingsError, WeightsError
@@ -30,7 +30,6 @@ from gendet_cli.features import Progress, features_of, hashed, store_of
 from gendet_cli.plugin.registry import Registry
 from gendet_cli.plugin.specs import Backbone, Runtime
 
-ROWS_AT_ONCE = 8192
 TSNE_PICTURES = 1500
 Note = Callable[[str], None]
 
@@ -68,6 +67,7 @@ def predict(
     *,
     dataset: str,
     split: str,
+    leak: str,
     progress: Progress,
     note: Note,
 ) -> Predictions:
@@ -84,6 +84,7 @@ def predict(
         settings: store, device, workers, seed.
         dataset: the layout's name.
         split: that is tested.
+        leak: how far the files alone give the class away, or empty; goes into the report.
         progress: told of the features.
         note: told what is left out.
     """
@@ -110,6 +111,7 @@ def predict(
         "protocol": protocol.name,
         "dataset": dataset,
         "split": split,
+        "leak": leak,
         "validation_split": protocol.validation_split,
         "sets": protocol.sets,
         "seed": settings.seed,
@@ -177,16 +179,6 @@ def _scores(
     if not one.manifest.values["has_discrepancy"]:
         discrepancy = np.full_like(logit, np.nan)
     return dict(zip(features.sha256, zip(discrepancy.tolist(), logit.tolist(), strict=True), strict=True))
-
-
-def outputs_of(head: Any, x: Any) -> tuple[Any, Any]:
-    """float64 discrepancies (N,) and logits (N,) of features (N, D), read in blocks, by a ``torch.nn.Module`` head."""
-    import torch
-
-    with torch.inference_mode():
-        blocks = [head(torch.from_numpy(x[i : i + ROWS_AT_ONCE])) for i in range(0, len(x), ROWS_AT_ONCE)]
-    discrepancy, logit = (torch.cat(column).numpy().astype(np.float64) for column in zip(*blocks, strict=True))
-    return discrepancy, logit
 
 
 def _vectors(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,10 +10,12 @@ from rich.console import Console
 
 from gendet_cli.cli.evaluation_tables import tables
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
+from gendet_cli.cli.places import CsvFile, DataRoot, Fake, Real, places_of
 from gendet_cli.config import EvaluateSettings
 from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
+    from gendet_cli.data.layouts import Places
     from gendet_cli.evaluation.predictions import Predictions
 
 
@@ -28,12 +29,17 @@ def evaluate(
             show_default=False,
         ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Layout [default: the protocol's].", show_default=False)] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Root of the data set (open-set: or GENDET_DATA).", show_default=False)
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="open-set, folders, csv, genimage or universalfakedetect [default: the protocol's].",
+            show_default=False,
+        ),
     ] = None,
-    real: Annotated[Path | None, typer.Option(help="Layout folders: real pictures.", show_default=False)] = None,
-    fake: Annotated[Path | None, typer.Option(help="Layout folders: generated pictures.", show_default=False)] = None,
+    data_root: DataRoot = None,
+    real: Real = None,
+    fake: Fake = None,
+    table: CsvFile = None,
     split: Annotated[
         str | None, typer.Option(help="Split of the data set [default: the protocol's].", show_default=False)
     ] = None,
@@ -77,8 +83,9 @@ def evaluate(
         else:
             settings = EvaluateSettings(features, seed, device, workers, allow_network)
             chosen = _protocol(protocol, dataset, condition or [])
-            places = (data_root, real, fake)
-            predictions = _predict(chosen, dataset, split, places, detector or ["gendet"], settings, progress)
+            layout = dataset or chosen.layout
+            places = places_of(layout, data_root, real, fake, table)
+            predictions = _predict(chosen, layout, split, places, detector or ["gendet"], settings, progress)
         figures = figures_of(predictions, seed, progress)
         paper = beside(figures)
         written = write(out, predictions, figures, paper, plots=plots) if out else []
@@ -100,27 +107,29 @@ def _protocol(name: str | None, dataset: str | None, conditions: list[str]) -> A
 
 def _predict(
     protocol: Any,
-    dataset: str | None,
+    layout: str,
     split: str | None,
-    places: tuple[Path | None, Path | None, Path | None],
+    places: Places,
     detectors: list[str],
     settings: EvaluateSettings,
     progress: Any,
 ) -> Predictions:
-    from gendet_cli.data.layouts import Places, read_layout
+    from gendet_cli.audit import leak_warning
+    from gendet_cli.data.layouts import read_layout
     from gendet_cli.evaluate import predict
     from gendet_cli.evaluation.protocols import kept
     from gendet_cli.plugin.registry import Registry
 
-    data_root, real, fake = places
-    root = data_root or (Path(os.environ["GENDET_DATA"]) if "GENDET_DATA" in os.environ else None)
-    layout, where = dataset or protocol.layout, Places(root, real, fake)
-    tested = split or protocol.split
-    records = kept(read_layout(layout, where, tested), protocol, settings.seed)
-    if protocol.validation_split and layout == protocol.layout:
+    console, tested = stderr(), split or protocol.split
+    own = layout == protocol.layout
+    records = kept(read_layout(layout, places, tested, protocol.subsets if own else ()), protocol, settings.seed)
+    leak = leak_warning(records)
+    if protocol.validation_split and own:
         if tested == protocol.validation_split:
             raise SettingsError(f"split {tested} is the one thresholds are chosen on", hint="test another --split")
-        records += kept(read_layout(layout, where, protocol.validation_split), protocol, settings.seed)
+        records += kept(read_layout(layout, places, protocol.validation_split), protocol, settings.seed)
+    if leak:
+        console.print(leak, markup=False)
     return predict(
         records,
         protocol,
@@ -130,5 +139,6 @@ def _predict(
         dataset=layout,
         split=tested,
         progress=progress,
-        note=lambda text: stderr().print(text, markup=False),
+        leak=leak,
+        note=lambda text: console.print(text, markup=False),
     )

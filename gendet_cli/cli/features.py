@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
+from gendet_cli.cli.places import CsvFile, DataRoot, Dataset, Fake, Real, places_of
 from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
@@ -19,12 +19,11 @@ if TYPE_CHECKING:
 
 @guarded
 def features(
-    dataset: Annotated[str, typer.Option(help="Layout: open-set or folders.", show_default=False)],
-    data_root: Annotated[
-        Path | None, typer.Option(help="Root of the data set (open-set: or GENDET_DATA).", show_default=False)
-    ] = None,
-    real: Annotated[Path | None, typer.Option(help="Layout folders: real pictures.", show_default=False)] = None,
-    fake: Annotated[Path | None, typer.Option(help="Layout folders: generated pictures.", show_default=False)] = None,
+    dataset: Dataset = "open-set",
+    data_root: DataRoot = None,
+    real: Real = None,
+    fake: Fake = None,
+    table: CsvFile = None,
     split: Annotated[str, typer.Option(help="Split of the data set.")] = "train",
     transform: Annotated[
         list[str] | None, typer.Option(help="raw, aligned, training:N, ...; repeatable [default: raw].")
@@ -48,7 +47,7 @@ def features(
 
     Exit code 3 when a picture could not be read or --verify found something.
     """
-    from gendet_cli.data.layouts import Places, read_layout
+    from gendet_cli.data.layouts import read_layout
     from gendet_cli.detector.backbones import open_backbone, runtime_for
     from gendet_cli.detector.runtimes import on_device
     from gendet_cli.plugin.registry import Registry
@@ -57,8 +56,7 @@ def features(
     names = transform or ["raw"]
     _require_known(names)
     registry = Registry(pinned_plugins())
-    root = data_root or (Path(os.environ["GENDET_DATA"]) if "GENDET_DATA" in os.environ else None)
-    records = read_layout(dataset, Places(root, real, fake), split)
+    records = read_layout(dataset, places_of(dataset, data_root, real, fake, table), split)
     kind = runtime_for(backbone, "auto", registry)
     console = stderr()
     opened = on_device(

@@ -11,18 +11,21 @@ from typing import Annotated, Any
 import typer
 
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
+from gendet_cli.cli.places import CsvFile, DataRoot, Fake, Real, places_of
 from gendet_cli.config import TrainSettings, merge_training, read_preset, read_training_file
 from gendet_cli.errors import ExitCode, SettingsError
 
 
 @guarded
 def train(
-    dataset: Annotated[str | None, typer.Option(help="Layout: open-set or folders.", show_default=False)] = None,
-    data_root: Annotated[
-        Path | None, typer.Option(help="Root of the data set (open-set: or GENDET_DATA).", show_default=False)
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="open-set, folders, csv, genimage or universalfakedetect.", show_default=False),
     ] = None,
-    real: Annotated[Path | None, typer.Option(help="Layout folders: real pictures.", show_default=False)] = None,
-    fake: Annotated[Path | None, typer.Option(help="Layout folders: generated pictures.", show_default=False)] = None,
+    data_root: DataRoot = None,
+    real: Real = None,
+    fake: Fake = None,
+    table: CsvFile = None,
     out: Annotated[
         Path | None, typer.Option(help="The detector's folder [default: runs/DATASET-METHOD-SEED].", show_default=False)
     ] = None,
@@ -83,31 +86,32 @@ def train(
     )
     place = {"out": out, "features": features, "device": device, "workers": workers, "resume": resume}
     flags = {"tensorboard": tensorboard, "allow_network": allow_network}
-    _train(plan, problems, (data_root, real, fake), {**place, **flags}, quiet=quiet)
+    _train(plan, problems, (data_root, real, fake, table), {**place, **flags}, quiet=quiet)
     return ExitCode.CLEAR
 
 
 def _train(
     plan: dict[str, Any],
     problems: list[str],
-    places: tuple[Path | None, Path | None, Path | None],
+    places: tuple[Path | None, Path | None, Path | None, Path | None],
     options: dict[str, Any],
     *,
     quiet: bool,
 ) -> None:
-    from gendet_cli.data.layouts import Places, read_layout
+    from gendet_cli.audit import leak_warning
+    from gendet_cli.data.layouts import read_layout
     from gendet_cli.plugin.registry import Registry
     from gendet_cli.train import resolve_settings
     from gendet_cli.train import train as run
 
     registry = Registry(pinned_plugins())
     resolve_settings(registry.method(plan["method"]), plan["settings"], problems)  # everything that is wrong, at once
-    data_root, real, fake = places
-    root = data_root or (Path(os.environ["GENDET_DATA"]) if "GENDET_DATA" in os.environ else None)
-    records = read_layout(plan["dataset"], Places(root, real, fake), "train")
+    records = read_layout(plan["dataset"], places_of(plan["dataset"], *places), "train", plan["subsets"])
     named = {key: plan[key] for key in ("method", "backbone", "seed", "copies", "folds")}
     target = options.pop("out") or Path("runs") / f"{plan['dataset']}-{plan['method'].replace(':', '-')}-{plan['seed']}"
     console = stderr()
+    if warning := leak_warning(records):
+        console.print(warning, markup=False)
     with _processes(options["device"]) as (device, first):
         settings = TrainSettings(**named, **{**options, "device": device}, out=target, overrides=plan["settings"])
         with progress_on_stderr(quiet=quiet or not first) as progress:

@@ -189,13 +189,19 @@ def torch_module(folder: Path, manifest: Manifest, registry: Registry) -> Any:
     return head
 
 
-def logits_of(head: Any, x: Any, rows: int = 8192) -> Any:
-    """float64 (N,) logits of features (N, D), read ``rows`` at a time, by a ``torch.nn.Module`` head."""
+def outputs_of(head: Any, x: Any, rows: int = 8192) -> tuple[Any, Any]:
+    """(mean discrepancy, logit), float64 (N,), of features (N, D), read ``rows`` at a time, by a torch head."""
     import torch
 
     with torch.inference_mode():
-        logits = [head(torch.from_numpy(x[start : start + rows]))[1] for start in range(0, len(x), rows)]
-        return torch.cat(logits).numpy().astype(np.float64)
+        parts = [head(torch.from_numpy(x[start : start + rows])) for start in range(0, len(x), rows)]
+    discrepancy, logit = (torch.cat(column).numpy().astype(np.float64) for column in zip(*parts, strict=True))
+    return discrepancy, logit
+
+
+def logits_of(head: Any, x: Any) -> Any:
+    """The logits of :func:`outputs_of`."""
+    return outputs_of(head, x)[1]
 
 
 def _torch_head(

@@ -14,6 +14,7 @@ from gendet_cli.evaluation.bootstrap import Weighted, in_portions, multiplicitie
 
 RESAMPLES = 1000
 SOURCE_RESAMPLES = 200
+PAIRED_RESAMPLES = 500
 FPRS = (0.01, 0.05)
 INTERVAL = (0.025, 0.975)
 
@@ -184,3 +185,26 @@ def one_source(score: Any, group: Any, mine: Any, negative: Any, positive: Any, 
     area = auc(score[others], own) if is_fake else auc(own, score[others])
     values = {"auc": area, **{f"share@{fpr:g}": tpr_at_fpr(score[pool], own, fpr) for fpr in FPRS}}
     return {name: Sampled(value, shares[name]).figure for name, value in values.items()}
+
+
+def paired_difference(one: Any, other: Any, label: Any, group: Any, seed: int = 0) -> Figure:
+    """AUC (fake against everything else) of one scorer less another's, mean over training seeds, paired.
+
+    One bootstrap draw of whole sources serves both scorers and all their seeds.
+
+    Args:
+        one: (seeds, N) scores.
+        other: (seeds, N) scores of the same pictures.
+        label: (N,) ``real``, ``art`` or ``fake``.
+        group: (N,) sources.
+        seed: of the bootstrap.
+    """
+    fake = label == "fake"
+    drawn = _drawn(group, ~fake, fake, PAIRED_RESAMPLES, seed)
+
+    def area(row: Any) -> Sampled:
+        sides = row[~fake], row[fake]
+        return Sampled(auc(*sides), _sampled(sides, drawn, {"auc": Weighted.auc})["auc"])
+
+    first, second = (mean_of([area(row) for row in scorer]) for scorer in (one, other))
+    return Sampled(first.value - second.value, first.draws - second.draws).figure

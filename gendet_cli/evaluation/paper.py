@@ -20,7 +20,7 @@ TITLES = {
     "table7_cross_ap": "Table 7: average precision across data sets",
 }
 MEANS = ("mAP", "avg_acc")
-ALIASES = {"deepfake": "deepfakes", "seeingdark": "sitd", "stablediffusionv14": "sdv14", "stablediffusionv15": "sdv15"}
+ALIASES = {"deepfake": "deepfakes", "seeingdark": "sitd"}
 """Names of folders, letters and digits alone, that are not the paper's."""
 
 

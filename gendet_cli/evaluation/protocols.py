@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -200,17 +201,7 @@ def read_protocol(name: str) -> Protocol:
 
 
 def kept(records: Sequence[Record], protocol: Protocol, seed: int) -> list[Record]:
-    """The records a protocol tests: of its subsets, at most ``per_class`` of a class in a set, drawn by ``seed``.
-
-    Raises:
-        SettingsError: none is left.
-    """
-    import random
-
-    if protocol.subsets and any(record.subset for record in records):
-        records = [record for record in records if record.subset in protocol.subsets]
-    if not records:
-        raise SettingsError(f"no picture is of {', '.join(protocol.subsets)}", hint="check --data-root")
+    """The records a protocol tests: at most ``per_class`` of a class in a set, drawn by ``seed``, in their order."""
     if protocol.per_class is None:
         return list(records)
     classes: dict[tuple[str, bool], list[int]] = {}
