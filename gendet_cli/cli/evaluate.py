@@ -11,7 +11,7 @@ from rich.console import Console
 from gendet_cli.cli.evaluation_tables import tables
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
 from gendet_cli.cli.places import CsvFile, DataRoot, Fake, Real, places_of
-from gendet_cli.config import EvaluateSettings
+from gendet_cli.config import EvaluateSettings, TrainSettings, merge_training, read_preset, read_training_file
 from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
@@ -54,6 +54,12 @@ def evaluate(
         Path | None,
         typer.Option("--from", help="Figures anew from what --out wrote: no pictures, no weights.", show_default=False),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sweep without --detector: a TOML file, over the preset, of the trainings.", show_default=False
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder for predictions, figures, plots and report.html.", show_default=False),
@@ -85,7 +91,10 @@ def evaluate(
             chosen = _protocol(protocol, dataset, condition or [])
             layout = dataset or chosen.layout
             places = places_of(layout, data_root, real, fake, table)
-            predictions = _predict(chosen, layout, split, places, detector or ["gendet"], settings, progress)
+            detectors = detector or ["gendet"]
+            if chosen.name == "sweep" and not detector:
+                detectors = _train_sweep(layout, places, config, out, settings, progress)
+            predictions = _predict(chosen, layout, split, places, detectors, settings, progress)
         figures = figures_of(predictions, seed, progress)
         paper = beside(figures)
         written = write(out, predictions, figures, paper, plots=plots) if out else []
@@ -95,6 +104,36 @@ def evaluate(
     for path in () if quiet else written:
         stderr().print(str(path), markup=False)
     return ExitCode.CLEAR
+
+
+def _train_sweep(
+    layout: str, places: Places, config: Path | None, out: Path | None, settings: EvaluateSettings, progress: Any
+) -> list[str]:
+    """The detectors of Table 5 in OUT/detectors, trained where they are not there yet."""
+    from gendet_cli.data.layouts import read_layout
+    from gendet_cli.plugin.registry import Registry
+    from gendet_cli.sweep import train_sweep
+
+    if out is None:
+        raise SettingsError("a sweep trains detectors and needs a place for them", hint="use --out DIR, or --detector")
+    plan, problems = merge_training(
+        [read_preset("universalfakedetect"), read_training_file(config) if config else {}, {"dataset": layout}]
+    )
+    if problems:
+        raise SettingsError("; ".join(problems), hint="correct the --config file")
+    plan_of = {key: plan[key] for key in ("method", "backbone", "seed", "copies", "folds")}
+    place: dict[str, Any] = {"features": settings.features, "device": settings.device, "workers": settings.workers}
+    training = TrainSettings(
+        **plan_of, **place, out=out / "detectors", overrides=plan["settings"], allow_network=settings.allow_network
+    )
+    folders = train_sweep(
+        read_layout(layout, places, "train", plan["subsets"]),
+        training,
+        Registry(pinned_plugins()),
+        progress=progress,
+        note=lambda text: stderr().print(text, markup=False),
+    )
+    return [str(folder) for folder in folders]
 
 
 def _protocol(name: str | None, dataset: str | None, conditions: list[str]) -> Any:

@@ -10,12 +10,13 @@ from typing import Any
 
 from gendet_cli.evaluation.protocols import PROTOCOLS, PaperTable
 
+SWEEP = "table5_sweep"
 TITLES = {
     "table1_ufd_ap": "Table 1: average precision, UniversalFakeDetect",
     "table2_ufd_acc": "Table 2: accuracy, UniversalFakeDetect",
     "table3_genimage_acc": "Table 3: accuracy, GenImage",
     "table4_degraded_acc": "Table 4: accuracy, degraded SD V1.4",
-    "table5_sweep": "Table 5: margin M and weight alpha, UniversalFakeDetect",
+    SWEEP: "Table 5: margin M and weight alpha, UniversalFakeDetect",
     "table6_cross_acc": "Table 6: accuracy across data sets",
     "table7_cross_ap": "Table 7: average precision across data sets",
 }
@@ -25,13 +26,22 @@ ALIASES = {"deepfake": "deepfakes", "seeingdark": "sitd"}
 
 
 def published(table: str) -> dict[str, dict[str, float]]:
-    """By method (``sweep``: by ``M, alpha``) the values of every column, in percent."""
-    text = (importlib.resources.files("gendet_cli.evaluation") / "paper" / f"{table}.csv").read_text(encoding="utf-8")
+    """By method (Table 5: by M and alpha) the values of every column, in percent."""
     rows = {}
-    for row in csv.DictReader(text.splitlines()):
+    for row in _lines(table):
         name = row.pop("method", None) or sweep_name(float(row.pop("M")), float(row.pop("alpha")))
         rows[name] = {key: float(value) for key, value in row.items()}
     return rows
+
+
+def _lines(table: str) -> list[dict[str, str]]:
+    path = importlib.resources.files("gendet_cli.evaluation") / "paper" / f"{table}.csv"
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def sweep_pairs() -> list[tuple[float, float]]:
+    """(M, alpha) of every row of Table 5."""
+    return [(float(row["M"]), float(row["alpha"])) for row in _lines(SWEEP)]
 
 
 def sweep_name(margin: float, alpha: float) -> str:
@@ -56,7 +66,7 @@ def beside(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     for table in protocol.tables if protocol else ():
         theirs = published(table.file)
         names = list(next(iter(theirs.values())))
-        rows = _sweep(figures) if table.file == "table5_sweep" else _ours(figures, table, names)
+        rows = _sweep(figures) if table.file == SWEEP else _ours(figures, table, names)
         note = f"accuracy at the threshold `{table.rule}`" if table.rule else ""
         tables.append({"title": TITLES[table.file], "note": note, "columns": names, "ours": rows, "paper": theirs})
     return tables
