@@ -127,3 +127,22 @@ class TrainSettings:
     resume: bool = False
     allow_network: bool = False
     tensorboard: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSettings:
+    """What an evaluation needs to know besides protocol, data and detectors.
+
+    Attributes:
+        features: folder of the feature store.
+        seed: of the bootstrap, and of the choice of pictures where a protocol limits their number.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of the backbone.
+        workers: decoding processes.
+        allow_network: whether a foreign backbone's weights may be downloaded.
+    """
+
+    features: Path
+    seed: int = 0
+    device: str = "auto"
+    workers: int = 1
+    allow_network: bool = False

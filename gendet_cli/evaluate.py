@@ -1,129 +1,269 @@
-"""Recipe: a detector on a labelled split: raw, fakes aligned, both aligned; real, art and fake apart."""
+"""Recipe: detectors on labelled pictures. First what they say of each, then every figure from that table alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import json
+import os
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
+from gendet_cli import __version__
+from gendet_cli.config import EvaluateSettings
+from gendet_cli.data.degrade import recipe
 from gendet_cli.data.layouts import Record
 from gendet_cli.detector.backbones import open_backbone, runtime_for
-from gendet_cli.detector.detector import Manifest, logits_of, torch_module
+from gendet_cli.detector.calibration import printed
+from gendet_cli.detector.detector import Manifest, outputs_of, read_manifest, torch_module
+from gendet_cli.detector.files import weights_folder
 from gendet_cli.detector.runtimes import on_device
 from gendet_cli.detector.whole import LogitOfScore, ScoredPixels
-from gendet_cli.errors import WeightsError
-from gendet_cli.evaluation.metrics import Figure, one_source, separation
-from gendet_cli.features import Progress, features_of
+from gendet_cli.errors import ReportError, SettingsError, WeightsError
+from gendet_cli.evaluation.html import report_html
+from gendet_cli.evaluation.predictions import FORMAT, Predictions, table_of
+from gendet_cli.evaluation.protocols import Protocol
+from gendet_cli.features import Progress, features_of, hashed, store_of
 from gendet_cli.plugin.registry import Registry
-from gendet_cli.plugin.specs import Runtime
+from gendet_cli.plugin.specs import Backbone, Runtime
 
-COLUMNS = ("raw", "fakes aligned", "both aligned")
+TSNE_PICTURES = 1500
+Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What was measured, by column (``COLUMNS``).
+class Opened:
+    """A detector ready to score stored features: its manifest, backbone and head (a ``torch.nn.Module``)."""
 
-    Attributes:
-        figures: then by comparison: AUC, TPR at 1% and 5% FPR.
-        sources: then by ``label/source``: AUC against the other class, share above the pooled thresholds.
-        flagged: then by label and ``label/source``: how many, and the share flagged at the detector's own threshold
-            (as scored: the rule for small pictures is not applied).
-        pictures: how many of each label.
-    """
-
-    figures: dict[str, dict[str, dict[str, Figure]]]
-    sources: dict[str, dict[str, dict[str, Figure]]]
-    flagged: dict[str, dict[str, tuple[int, float]]]
-    pictures: dict[str, int]
+    manifest: Manifest
+    backbone: Backbone
+    head: Any
 
 
-def evaluate(
-    records: Sequence[Record],
-    folder: Path,
-    manifest: Manifest,
-    registry: Registry,
-    store: Path,
-    *,
-    device: str,
-    workers: int,
-    allow_network: bool,
-    progress: Progress,
-    note: Callable[[str], None],
-) -> Evaluation:
-    """Measure the detector in ``folder`` on ``records``; features go through the store like a training's."""
-    name = manifest.values["backbone"]["name"]
-    kind = runtime_for(name, "auto", registry)
-    backbone = on_device(device, lambda d: open_backbone(name, Runtime(kind, d, allow_network), registry), note)
-    expected = manifest.values["backbone"]["weights_sha256"]
-    if backbone.weights_sha256 != expected or backbone.preprocessing != manifest.preprocessing:
-        raise WeightsError(f"{folder}: was trained on other weights of {name}", hint="train it again")
-    head = torch_module(folder, manifest, registry).eval()
-    if len(backbone.feature_shape) != 1:
-        pixels, network = backbone, head
-        backbone = on_device(device, lambda d: ScoredPixels(pixels, network, manifest, d), note)
-        head = LogitOfScore()
-    views = {
-        transform: features_of(
-            records,
-            backbone,
-            transform,
-            store,
-            workers=workers,
-            progress=progress,
-            skipped=lambda record, reason: note(f"left out: {record.path}: {reason}"),
-        )
-        for transform in ("raw", "aligned")
-    }
-    both = np.intersect1d(views["raw"].sha256, views["aligned"].sha256)
-    views = {name: view.take(np.isin(view.sha256, both)) for name, view in views.items()}
-    scores = {name: logits_of(head, view.x) for name, view in views.items()}
-    rows = views["raw"]
-    columns = {
-        "raw": scores["raw"],
-        "fakes aligned": np.where(rows.is_fake, scores["aligned"], scores["raw"]),
-        "both aligned": scores["aligned"],
-    }
-    labels, counts = np.unique(rows.label, return_counts=True)
-    return Evaluation(
-        {name: compare(score, rows.label, rows.group, rows.content) for name, score in columns.items()},
-        {name: by_source(score, rows.label, rows.group) for name, score in columns.items()},
-        {name: _flagged(score, rows.label, rows.group, manifest) for name, score in columns.items()},
-        dict(zip(labels.tolist(), counts.tolist(), strict=True)),
+def open_detector(where: str, registry: Registry, settings: EvaluateSettings, note: Note) -> Opened:
+    """The detector called ``where`` (name or folder). Raises WeightsError if its backbone's weights are others."""
+    folder = Path(where) if (Path(where) / "detector.json").is_file() else weights_folder(where)
+    manifest = read_manifest(folder)
+    expected = manifest.values["backbone"]
+    kind = runtime_for(expected["name"], "auto", registry)
+    allowed = settings.allow_network
+    backbone = on_device(
+        settings.device, lambda d: open_backbone(expected["name"], Runtime(kind, d, allowed), registry), note
     )
+    if backbone.weights_sha256 != expected["weights_sha256"] or backbone.preprocessing != manifest.preprocessing:
+        raise WeightsError(f"{folder}: was trained on other weights of {expected['name']}", hint="train it again")
+    head = torch_module(folder, manifest, registry).eval()
+    if len(backbone.feature_shape) == 1:
+        return Opened(manifest, backbone, head)
+    scored = on_device(settings.device, lambda d: ScoredPixels(backbone, head, manifest, d), note)
+    return Opened(manifest, scored, LogitOfScore())
 
 
-def compare(score: Any, label: Any, group: Any, content: Any) -> dict[str, dict[str, Figure]]:
-    """The headline (real + art against fake), and beside it the comparisons that show what it hides."""
-    fake, real, art = (label == name for name in ("fake", "real", "art"))
-    sets = {"real + art v fake": (real | art, fake), "real v fake": (real, fake)}
-    if (content == "photo").any():
-        sets["real v photo-like fake"] = (real, fake & (content == "photo"))
-        sets["art v art-like fake"] = (art, fake & (content == "art"))
-    return {name: separation(score, group, *pair) for name, pair in sets.items() if pair[0].any() and pair[1].any()}
+def predict(
+    records: Sequence[Record],
+    protocol: Protocol,
+    detectors: Sequence[str],
+    registry: Registry,
+    settings: EvaluateSettings,
+    *,
+    dataset: str,
+    split: str,
+    leak: str,
+    progress: Progress,
+    note: Note,
+) -> Predictions:
+    """What each detector says of ``records`` under every transform of the protocol; features go through the store.
+
+    A picture that cannot be read under one transform is left out under all, told to ``note`` and named in the table's
+    metadata; nothing takes its place.
+
+    Args:
+        records: those tested, and those of the validation split if there is one.
+        protocol: names the transforms.
+        detectors: names or folders.
+        registry: of the plugins.
+        settings: store, device, workers, seed.
+        dataset: the layout's name.
+        split: that is tested.
+        leak: how far the files alone give the class away, or empty; goes into the report.
+        progress: told of the features.
+        note: told what is left out.
+    """
+    opened = [open_detector(where, registry, settings, note) for where in detectors]
+    identities = [one.manifest.identity for one in opened]
+    if len(set(identities)) < len(identities):
+        raise SettingsError("the same detector twice", hint="name each --detector once")
+    unreadable: dict[str, str] = {}
+
+    def skipped(record: Record, reason: str) -> None:
+        if unreadable.setdefault(str(record.path), reason) is reason:
+            note(f"left out: {record.path}: {reason}")
+
+    once = list({(record.path, record.subset, record.split): record for record in records}.values())
+    if len(once) < len(records):
+        note(f"{len(records) - len(once)} rows repeat a picture of their set; each picture counts once")
+    readable = hashed(once, settings.features, skipped)
+    parts = [
+        part for one in opened for part in _scored(one, readable, protocol.transforms, settings, progress, skipped)
+    ]
+    about = {
+        "format": FORMAT,
+        "gendet_version": __version__,
+        "protocol": protocol.name,
+        "dataset": dataset,
+        "split": split,
+        "leak": leak,
+        "validation_split": protocol.validation_split,
+        "sets": protocol.sets,
+        "seed": settings.seed,
+        "headline": protocol.headline,
+        "conditions": [asdict(condition) for condition in protocol.conditions],
+        "transforms": {name: recipe(name) for name in protocol.transforms},
+        "detectors": {one.manifest.identity: _described(one.manifest) for one in opened},
+        "unreadable": {_text(path): reason for path, reason in unreadable.items()},
+    }
+    vectors = [table for one in opened if (table := _vectors(one, readable, protocol, split, settings)) is not None]
+    return Predictions(table_of(parts), about, pa.concat_tables(vectors) if vectors else None)
 
 
-def by_source(score: Any, label: Any, group: Any) -> dict[str, dict[str, Figure]]:
-    """Every generator against real + art, every real and art source against all fakes."""
-    fake = label == "fake"
+def _scored(
+    one: Opened,
+    readable: Sequence[tuple[Record, str]],
+    transforms: Sequence[str],
+    settings: EvaluateSettings,
+    progress: Progress,
+    skipped: Callable[[Record, str], None],
+) -> list[dict[str, Any]]:
+    """Per transform the columns of the pictures that have a score under all of them."""
+    scores = {name: _scores(one, readable, name, settings, progress, skipped) for name in transforms}
+    kept = [(r, digest) for r, digest in readable if all(digest in by_digest for by_digest in scores.values())]
+    if not kept:
+        raise SettingsError("no picture could be scored", hint="check that the pictures can be read")
+    text = {
+        "path": [_text(str(record.path)) for record, _ in kept],
+        "sha256": [digest for _, digest in kept],
+        **{
+            name: [getattr(record, name) for record, _ in kept]
+            for name in ("split", "subset", "group", "label", "content")
+        },
+    }
+    parts = []
+    for name, by_digest in scores.items():
+        discrepancy, logit = np.array([by_digest[digest] for _, digest in kept]).T
+        parts.append(
+            {
+                **text,
+                "detector": [one.manifest.identity] * len(kept),
+                "transform": [name] * len(kept),
+                "discrepancy": discrepancy,
+                "logit": logit,
+                "log10_lr": printed(one.manifest.calibration, logit),
+            }
+        )
+    return parts
+
+
+def _scores(
+    one: Opened,
+    readable: Sequence[tuple[Record, str]],
+    transform: str,
+    settings: EvaluateSettings,
+    progress: Progress,
+    skipped: Callable[[Record, str], None],
+) -> dict[str, tuple[float, float]]:
+    """By sha256 of the file: discrepancy (NaN for methods without a student) and logit."""
+    once = list({digest: record for record, digest in readable}.values())
+    features = features_of(
+        once, one.backbone, transform, settings.features, workers=settings.workers, progress=progress, skipped=skipped
+    )
+    discrepancy, logit = outputs_of(one.head, features.x)
+    if not one.manifest.values["has_discrepancy"]:
+        discrepancy = np.full_like(logit, np.nan)
+    return dict(zip(features.sha256, zip(discrepancy.tolist(), logit.tolist(), strict=True), strict=True))
+
+
+def _vectors(
+    one: Opened, readable: Sequence[tuple[Record, str]], protocol: Protocol, split: str, settings: EvaluateSettings
+) -> pa.Table | None:
+    """D itself for up to :data:`TSNE_PICTURES` tested pictures under the headline's condition, drawn by the seed."""
+    import torch
+
+    if not hasattr(one.head, "discrepancy"):
+        return None
+    condition = next(c for c in protocol.conditions if c.name == protocol.headline)
+    tested = list({digest: record for record, digest in readable if record.split == split}.items())
+    chosen = random.Random(settings.seed).sample(tested, min(len(tested), TSNE_PICTURES))
+    parts = []
+    for is_fake, transform in ((False, condition.other), (True, condition.fake)):
+        pairs = [(record, digest) for digest, record in chosen if (record.label == "fake") == is_fake]
+        stored = store_of(settings.features, one.backbone, transform).read(pairs)
+        with torch.inference_mode():
+            x = one.head.normalise(torch.from_numpy(stored.x[:]))
+            d = one.head.discrepancy(x).flatten(1).numpy().astype(np.float16)  # (n, T * 196)
+        lists = pa.FixedSizeListArray.from_arrays(pa.array(d.ravel()), d.shape[1])
+        identity = [one.manifest.identity] * len(d)
+        parts.append(
+            pa.table(
+                {"detector": identity, "group": list(stored.group), "label": list(stored.label), "discrepancy": lists}
+            )
+        )
+    return pa.concat_tables(parts)
+
+
+def _described(manifest: Manifest) -> dict[str, Any]:
+    """What the figures need to know of a detector, and what a reader wants to."""
+    values = manifest.values
+    known = ("name", "method", "has_discrepancy", "settings", "seed", "calibration", "thresholds", "training")
     return {
-        f"{name}/{source}": one_source(score, group, (label == name) & (group == source), ~fake, fake)
-        for name in ("fake", "real", "art")
-        for source in np.unique(group[label == name])
+        **{key: values[key] for key in known},
+        "sha256": manifest.sha256,
+        "backbone": {key: values["backbone"][key] for key in ("name", "weights_sha256")},
     }
 
 
-def _flagged(score: Any, label: Any, group: Any, manifest: Manifest) -> dict[str, tuple[int, float]]:
-    calibration, thresholds = manifest.calibration, manifest.thresholds
-    flagged = np.array([calibration.log10_lr(float(value)) >= thresholds.flagged for value in score])
-    shares: dict[str, tuple[int, float]] = {}
-    for name in ("real", "art", "fake"):
-        for key, rows in [(f"{name}", label == name)] + [
-            (f"{name}/{g}", (label == name) & (group == g)) for g in np.unique(group[label == name])
-        ]:
-            if rows.any():
-                shares[key] = (int(rows.sum()), float(flagged[rows].mean()))
-    return shares
+def _text(path: str) -> str:
+    """A path as text that UTF-8 can hold."""
+    return os.fsdecode(path).encode("utf-8", "backslashreplace").decode()
+
+
+def write(
+    folder: Path,
+    predictions: Predictions,
+    figures: Mapping[str, Any],
+    paper: Sequence[Mapping[str, Any]],
+    *,
+    plots: bool,
+) -> list[Path]:
+    """Predictions, figures, plots and the HTML report into ``folder``. Raises ReportError if that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        files = predictions.write(folder)
+        drawn = _draw(folder / "plots", predictions, figures) if plots else []
+        texts = {
+            "figures.json": json.dumps(figures, indent=1, allow_nan=False, ensure_ascii=False) + "\n",
+            "report.html": report_html(figures, paper, drawn),
+        }
+        for name, text in texts.items():
+            write_whole(folder / name, text)
+    except OSError as error:
+        raise ReportError(f"{folder}: {error.strerror}", hint="name a writable --out") from error
+    return [*files, *(folder / name for name in texts)]
+
+
+def _draw(folder: Path, predictions: Predictions, figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(name, what it shows, SVG) of every plot, each also a PNG."""
+    from gendet_cli.evaluation import plots
+
+    folder.mkdir(exist_ok=True)
+    return plots.draw(folder, predictions, figures)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """``text`` into ``path``, whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

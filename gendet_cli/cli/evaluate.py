@@ -1,33 +1,71 @@
-"""``gendet evaluate``: a detector's error rates on labelled pictures."""
+"""``gendet evaluate``: a detector's error rates on labelled pictures, by a protocol."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from gendet_cli.cli.evaluation_tables import tables
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
-from gendet_cli.errors import ExitCode
+from gendet_cli.cli.places import CsvFile, DataRoot, Fake, Real, places_of
+from gendet_cli.config import EvaluateSettings, TrainSettings, merge_training, read_preset, read_training_file
+from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
-    from gendet_cli.evaluate import Evaluation
-    from gendet_cli.evaluation.metrics import Figure
+    from gendet_cli.data.layouts import Places
+    from gendet_cli.evaluation.predictions import Predictions
 
 
 @guarded
 def evaluate(
-    dataset: Annotated[str, typer.Option(help="Layout: open-set or folders.")] = "open-set",
-    data_root: Annotated[
-        Path | None, typer.Option(help="Root of the data set (open-set: or GENDET_DATA).", show_default=False)
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            help="open-set, folders, universalfakedetect, genimage, degraded, sweep or cross "
+            "[default: as the data set; else open-set].",
+            show_default=False,
+        ),
     ] = None,
-    real: Annotated[Path | None, typer.Option(help="Layout folders: real pictures.", show_default=False)] = None,
-    fake: Annotated[Path | None, typer.Option(help="Layout folders: generated pictures.", show_default=False)] = None,
-    split: Annotated[str, typer.Option(help="Split of the data set.")] = "dev",
-    detector: Annotated[str, typer.Option(help="Name or folder.")] = "gendet",
+    dataset: Annotated[
+        str | None,
+        typer.Option(
+            help="open-set, folders, csv, genimage or universalfakedetect [default: the protocol's].",
+            show_default=False,
+        ),
+    ] = None,
+    data_root: DataRoot = None,
+    real: Real = None,
+    fake: Fake = None,
+    table: CsvFile = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of the data set [default: the protocol's].", show_default=False)
+    ] = None,
+    condition: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one of the protocol's conditions; repeatable.", show_default=False),
+    ] = None,
+    detector: Annotated[
+        list[str] | None, typer.Option(help="Name or folder; repeatable [default: gendet].", show_default=False)
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option("--from", help="Figures anew from what --out wrote: no pictures, no weights.", show_default=False),
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Sweep without --detector: a TOML file, over the preset, of the trainings.", show_default=False
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for predictions, figures, plots and report.html.", show_default=False),
+    ] = None,
+    plots: Annotated[bool, typer.Option(help="Plots in OUT (matplotlib, the extra `plots`).")] = True,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
     features: Annotated[Path, typer.Option(help="The feature store.")] = Path("runs/features"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
@@ -36,51 +74,110 @@ def evaluate(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> ExitCode:
-    """Measure a detector: raw, fakes aligned, both aligned; real, fake and human art apart."""
-    from gendet_cli.data.layouts import Places, read_layout
-    from gendet_cli.detector.detector import read_manifest
-    from gendet_cli.detector.files import weights_folder
-    from gendet_cli.evaluate import evaluate as run
-    from gendet_cli.plugin.registry import Registry
+    """Measure a detector: raw, fakes aligned, both aligned, web, hard; real, fake and human art apart."""
+    from gendet_cli.evaluate import write
+    from gendet_cli.evaluation.figures import figures_of
+    from gendet_cli.evaluation.paper import beside
+    from gendet_cli.evaluation.plots import require_matplotlib
+    from gendet_cli.evaluation.predictions import read_predictions
 
-    root = data_root or (Path(os.environ["GENDET_DATA"]) if "GENDET_DATA" in os.environ else None)
-    records = read_layout(dataset, Places(root, real, fake), split)
-    folder = Path(detector) if (Path(detector) / "detector.json").is_file() else weights_folder(detector)
-    manifest = read_manifest(folder)
+    if out and plots:
+        require_matplotlib()
     with progress_on_stderr(quiet=quiet) as progress:
-        result = run(
-            records,
-            folder,
-            manifest,
-            Registry(pinned_plugins()),
-            features,
-            device=device,
-            workers=workers,
-            allow_network=allow_network,
-            progress=progress,
-            note=lambda text: stderr().print(text, markup=False),
-        )
-    _show(result, f"{manifest.identity}, {dataset} {split}, {result.pictures}")
+        if from_ is not None:
+            predictions = read_predictions(from_)
+        else:
+            settings = EvaluateSettings(features, seed, device, workers, allow_network)
+            chosen = _protocol(protocol, dataset, condition or [])
+            layout = dataset or chosen.layout
+            places = places_of(layout, data_root, real, fake, table)
+            detectors = detector or ["gendet"]
+            if chosen.name == "sweep" and not detector:
+                detectors = _train_sweep(layout, places, config, out, settings, progress)
+            predictions = _predict(chosen, layout, split, places, detectors, settings, progress)
+        figures = figures_of(predictions, seed, progress)
+        paper = beside(figures)
+        written = write(out, predictions, figures, paper, plots=plots) if out else []
+    console = Console(highlight=False)
+    for part in tables(figures, paper):
+        console.print(part)
+    for path in () if quiet else written:
+        stderr().print(str(path), markup=False)
     return ExitCode.CLEAR
 
 
-def _show(result: Evaluation, title: str) -> None:
-    console = Console(highlight=False)
-    console.print(title, markup=False)
-    table = Table("column", "comparison", "AUC", "TPR at 1% FPR", "TPR at 5% FPR", box=None, pad_edge=False)
-    for column, comparisons in result.figures.items():
-        for name, figures in comparisons.items():
-            table.add_row(column, name, *(str(figure) for figure in figures.values()))
-    console.print(table)
-    for column, sources in result.sources.items():
-        console.print(_source_table(column, sources, result.flagged[column]))
+def _train_sweep(
+    layout: str, places: Places, config: Path | None, out: Path | None, settings: EvaluateSettings, progress: Any
+) -> list[str]:
+    """The detectors of Table 5 in OUT/detectors, trained where they are not there yet."""
+    from gendet_cli.data.layouts import read_layout
+    from gendet_cli.plugin.registry import Registry
+    from gendet_cli.sweep import train_sweep
+
+    if out is None:
+        raise SettingsError("a sweep trains detectors and needs a place for them", hint="use --out DIR, or --detector")
+    plan, problems = merge_training(
+        [read_preset("universalfakedetect"), read_training_file(config) if config else {}, {"dataset": layout}]
+    )
+    if problems:
+        raise SettingsError("; ".join(problems), hint="correct the --config file")
+    plan_of = {key: plan[key] for key in ("method", "backbone", "seed", "copies", "folds")}
+    place: dict[str, Any] = {"features": settings.features, "device": settings.device, "workers": settings.workers}
+    training = TrainSettings(
+        **plan_of, **place, out=out / "detectors", overrides=plan["settings"], allow_network=settings.allow_network
+    )
+    folders = train_sweep(
+        read_layout(layout, places, "train", plan["subsets"]),
+        training,
+        Registry(pinned_plugins()),
+        progress=progress,
+        note=lambda text: stderr().print(text, markup=False),
+    )
+    return [str(folder) for folder in folders]
 
 
-def _source_table(column: str, sources: dict[str, dict[str, Figure]], flagged: dict[str, tuple[int, float]]) -> Table:
-    """One line a source: generators' shares are true positives, those of real and art sources false ones."""
-    heads = ("pictures", "AUC", "above 1% FPR", "above 5% FPR", "flagged")
-    table = Table(f"source, {column}", *heads, box=None, pad_edge=False)
-    for name, (pictures, share) in flagged.items():
-        figures = [str(figure) for figure in sources[name].values()] if name in sources else ["", "", ""]
-        table.add_row(name, str(pictures), *figures, f"{share:.3f}")
-    return table
+def _protocol(name: str | None, dataset: str | None, conditions: list[str]) -> Any:
+    from gendet_cli.evaluation.protocols import PROTOCOLS, read_protocol
+
+    layout = dataset or "open-set"
+    protocol = read_protocol(name or (layout if layout in PROTOCOLS else "folders"))
+    return protocol.restricted(conditions) if conditions else protocol
+
+
+def _predict(
+    protocol: Any,
+    layout: str,
+    split: str | None,
+    places: Places,
+    detectors: list[str],
+    settings: EvaluateSettings,
+    progress: Any,
+) -> Predictions:
+    from gendet_cli.audit import leak_warning
+    from gendet_cli.data.layouts import read_layout
+    from gendet_cli.evaluate import predict
+    from gendet_cli.evaluation.protocols import kept
+    from gendet_cli.plugin.registry import Registry
+
+    console, tested = stderr(), split or protocol.split
+    own = layout == protocol.layout
+    records = kept(read_layout(layout, places, tested, protocol.subsets if own else ()), protocol, settings.seed)
+    leak = leak_warning(records)
+    if protocol.validation_split and own:
+        if tested == protocol.validation_split:
+            raise SettingsError(f"split {tested} is the one thresholds are chosen on", hint="test another --split")
+        records += kept(read_layout(layout, places, protocol.validation_split), protocol, settings.seed)
+    if leak:
+        console.print(leak, markup=False)
+    return predict(
+        records,
+        protocol,
+        detectors,
+        Registry(pinned_plugins()),
+        settings,
+        dataset=layout,
+        split=tested,
+        progress=progress,
+        leak=leak,
+        note=lambda text: console.print(text, markup=False),
+    )

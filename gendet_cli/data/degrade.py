@@ -22,6 +22,11 @@ ALIGN_JPEG_RANGE = (60, 95)
 CNNDET_SIGMA_RANGE = (0.0, 3.0)
 CNNDET_JPEG_RANGE = (30, 100)
 FLIP_PROBABILITY = 0.5
+WEB_SHRINK_RANGE = (0.4, 0.8)
+WEB_JPEG_RANGE = (75, 85)
+HARD_AREA_RANGE = (0.6, 1.0)
+HARD_SIGMA_RANGE = (0.0, 1.5)
+HARD_JPEG_RANGE = (40, 60)
 
 
 def recompress(image: Image.Image, quality: int) -> Image.Image:
@@ -47,6 +52,55 @@ def keep(image: Image.Image, sha256: str) -> Image.Image:
 def align(image: Image.Image, sha256: str) -> Image.Image:
     """JPEG at a quality in 60-95 drawn from the file's hash, so that format tells nothing of the class."""
     return recompress(image, random.Random(sha256).randint(*ALIGN_JPEG_RANGE))
+
+
+def web(image: Image.Image, sha256: str) -> Image.Image:
+    """The tier *web*: aligned, then shrunk and saved again, as a site does; all numbers from the one generator."""
+    draw = random.Random(sha256)
+    image = recompress(image, draw.randint(*ALIGN_JPEG_RANGE))
+    image = shrink(image, draw.uniform(*WEB_SHRINK_RANGE))
+    return recompress(image, draw.randint(*WEB_JPEG_RANGE))
+
+
+def hard(image: Image.Image, sha256: str) -> Image.Image:
+    """The tier *hard*: aligned, then a crop of the same aspect anywhere in the picture, blur, a strong JPEG save."""
+    draw = random.Random(sha256)
+    image = recompress(image, draw.randint(*ALIGN_JPEG_RANGE))
+    side = draw.uniform(*HARD_AREA_RANGE) ** 0.5
+    width_px, height_px = (max(1, round(length * side)) for length in image.size)
+    left, top = draw.randint(0, image.width - width_px), draw.randint(0, image.height - height_px)
+    image = image.crop((left, top, left + width_px, top + height_px))
+    image = image.filter(ImageFilter.GaussianBlur(draw.uniform(*HARD_SIGMA_RANGE)))
+    return recompress(image, draw.randint(*HARD_JPEG_RANGE))
+
+
+def low_resolution(image: Image.Image, sha256: str, side_px: int) -> Image.Image:
+    """Shrunk (bicubic, antialiased) until the shorter side has ``side_px``; a smaller picture is left as it is."""
+    factor = side_px / min(image.size)
+    if factor >= 1:
+        return image
+    width_px, height_px = (max(side_px, round(side * factor)) for side in image.size)
+    return image.resize((width_px, height_px), Image.Resampling.BICUBIC)
+
+
+def jpeg(image: Image.Image, sha256: str, quality: int) -> Image.Image:
+    """One JPEG save at ``quality``."""
+    return recompress(image, quality)
+
+
+def blur(image: Image.Image, sha256: str, sigma_px: int) -> Image.Image:
+    """Gaussian blur."""
+    return image.filter(ImageFilter.GaussianBlur(sigma_px))
+
+
+def centre(image: Image.Image, sha256: str, side_px: int) -> Image.Image:
+    """The centre square of ``side_px``, without resizing, as UniversalFakeDetect reads its test sets.
+
+    A side that is shorter is left whole (its code pads with black).
+    """
+    width_px, height_px = (min(side, side_px) for side in image.size)
+    left, top = (image.width - width_px) // 2, (image.height - height_px) // 2
+    return image.crop((left, top, left + width_px, top + height_px))
 
 
 def training_copy(image: Image.Image, sha256: str, copy: int) -> Image.Image:
@@ -79,11 +133,21 @@ def random_crop(image: Image.Image, sha256: str, size_px: int, epoch: int) -> Im
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if draw.random() < FLIP_PROBABILITY else image
 
 
+PLAIN: dict[str, Transform] = {"raw": keep, "aligned": align, "web": web, "hard": hard}
+BY_STRENGTH: dict[str, Callable[[Image.Image, str, int], Image.Image]] = {
+    "lr": low_resolution,
+    "jpeg": jpeg,
+    "blur": blur,
+    "centre": centre,
+}
+"""Families whose names end in a number: ``lr-112``, ``jpeg-65``, ``blur-3``, ``centre-224``."""
+
+
 def transform(name: str) -> Transform:
     """The transform called ``name``; names joined by ``+`` are applied one after the other.
 
-    ``raw``, ``aligned``, ``training:<copy>``, and for end-to-end training ``cnndet-<p>:<epoch>`` and
-    ``crop-<size>:<epoch>``.
+    ``raw``, ``aligned``, ``web``, ``hard``, ``training:<copy>``, ``lr-<side>``, ``jpeg-<quality>``, ``blur-<sigma>``,
+    ``centre-<side>``, and for end-to-end training ``cnndet-<p>:<epoch>`` and ``crop-<size>:<epoch>``.
 
     Raises:
         KeyError: for another name.
@@ -107,14 +171,20 @@ def _step(name: str) -> Transform:
         return partial(cnndet, p=float(strength), epoch=int(number))
     if family == "crop":
         return partial(random_crop, size_px=int(strength), epoch=int(number))
-    return {"raw": keep, "aligned": align}[name]
+    if strength.isdigit():
+        apply = BY_STRENGTH[family]
+        return lambda image, sha256: apply(image, sha256, int(strength))
+    return PLAIN[name]
 
 
 def recipe(name: str) -> dict[str, Any]:
     """The transform called ``name`` with every constant it depends on: part of the key of what is computed from it."""
+    aligned = {"jpeg": ALIGN_JPEG_RANGE}
     constants: dict[str, dict[str, Any]] = {
-        "raw": {},
-        "aligned": {"jpeg": ALIGN_JPEG_RANGE},
+        "aligned": aligned,
         "training": {"shrink_p": SHRINK_PROBABILITY, "shrink": SHRINK_RANGE, "jpeg": TRAIN_JPEG_RANGE},
+        "web": {**aligned, "shrink": WEB_SHRINK_RANGE, "last_jpeg": WEB_JPEG_RANGE},
+        "hard": {**aligned, "area": HARD_AREA_RANGE, "sigma_px": HARD_SIGMA_RANGE, "last_jpeg": HARD_JPEG_RANGE},
     }
-    return {"name": name, **constants[name.partition(":")[0]]}
+    parts = [constants.get(part.partition(":")[0], {}) for part in name.split("+")]
+    return {"name": name, **{key: value for part in parts for key, value in part.items()}}
