@@ -72,7 +72,8 @@ def held_out(name: str, copies: list[Features], fold: np.ndarray, registry: Regi
     logit, mean_d, fitted = np.empty(len(fold)), np.empty(len(fold)), []
     for number in range(FOLDS):
         unseen = fold == number
-        kept = [copy.take(~np.isin(copy.sha256, first.sha256[unseen])) for copy in copies]
+        held = set(first.sha256[unseen])
+        kept = [copy.take(np.array([digest not in held for digest in copy.sha256])) for copy in copies]
         with tempfile.TemporaryDirectory() as work:
             head = Fitter(spec, settings, 0, Path(work), lambda *_: None).fit("fold", kept)
         d, y = outputs_of(head, first.x)

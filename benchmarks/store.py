@@ -22,6 +22,7 @@ import torch
 
 from gendet_cli.data.layouts import Record
 from gendet_cli.data.store import Features, Store, View
+from gendet_cli.model.losses import class_weights
 from gendet_cli.model.methods import GenDetSettings, GenDetStages, build_gendet, build_teacher
 from gendet_cli.model.networks import Augmenter
 from gendet_cli.model.training import Fit, Run, Stage
@@ -42,8 +43,8 @@ def make(folder: Path, rows: int, dimension: int) -> Store:
             record = Record(Path(f"{number:07}.png"), label, f"source-{number % 16}", "train")
             yield View(record, f"{number:064x}", draw.standard_normal(dimension, np.float32))
 
-    if len(store.known()) < rows:
-        store.add(views())
+    known = store.known()
+    store.add(view for view in views() if view.sha256 not in known)
     return store
 
 
@@ -98,7 +99,9 @@ def in_memory(store: Store) -> dict[str, float]:
         began = time.perf_counter()
         for batch in stage.rows[torch.randperm(len(stage.rows))].split(fit.settings.batch_size):
             stage.optimizer.zero_grad()
-            stage.loss(x[batch], is_fake[batch]).backward()
+            y = is_fake[batch]
+            weight = class_weights(y) if stage.balanced else torch.full((len(batch),), 1 / len(batch))
+            stage.loss(x[batch], y, weight).backward()
             stage.optimizer.step()
         speeds[name] = len(stage.rows) / (time.perf_counter() - began)
     return speeds

@@ -50,7 +50,10 @@ def check(splits: Mapping[str, Sequence[Record]], *, workers: int, progress: Pro
     records = [record for part in splits.values() for record in part]
     counts: Counter[tuple[str, str, str, str]] = Counter((r.split, r.subset, r.label, r.group) for r in records)
     problems, places = [], defaultdict[str, list[Record]](list)
-    unique = list({record.path: record for record in records}.values())
+    by_path = defaultdict[Path, list[Record]](list)
+    for record in records:
+        by_path[record.path].append(record)
+    unique = [same[0] for same in by_path.values()]
     job = Job((), evidence=False)
     with DecoderPool(job, workers) as pool:
         outcomes = pool.run(Source(str(record.path), str(record.path)) for record in unique)
@@ -59,8 +62,7 @@ def check(splits: Mapping[str, Sequence[Record]], *, workers: int, progress: Pro
             if isinstance(outcome, Failure):
                 kind = "empty file" if _is_empty(record.path) else "unreadable"
                 problems.append(Problem(kind, str(record.path), outcome.reason))
-            if outcome.sha256:
-                places[outcome.sha256].append(record)
+            places[outcome.sha256 or str(record.path)] += by_path[record.path]
     problems += [problem for same in places.values() for problem in _duplicates(same)]
     problems += _one_class(records)
     return Check(counts, tuple(problems))
@@ -130,9 +132,11 @@ def leak_of(records: Sequence[Record], *, most: int = MOST_AUDITED, progress: Pr
     kept, headers = [], []
     for number, record in enumerate(drawn, 1):
         progress("reading headers", number, len(drawn))
-        if record.path.is_file():
-            kept.append(record)
+        try:
             headers.append(read_header(record.path))
+        except OSError:  # counted: fewer pictures are told than were asked for
+            continue
+        kept.append(record)
     fake = np.array([record.label == "fake" for record in kept])
     if min(int(fake.sum()), int((~fake).sum())) < FOLDS:
         raise SettingsError("too few files for an audit", hint=f"at least {FOLDS} of each class are needed")
@@ -166,7 +170,8 @@ def _out_of_fold(columns: Any, fake: Any, group: Any) -> Any:
     score = np.zeros(len(fake))
     with threadpool_limits(1):
         for number in range(FOLDS):
-            model = HistGradientBoostingClassifier(max_iter=50, random_state=0)
+            smallest = max(1, min(20, len(fake) // 20))  # of a leaf; the library's 20 sees nothing in a small set
+            model = HistGradientBoostingClassifier(max_iter=50, min_samples_leaf=smallest, random_state=0)
             model.fit(columns[fold != number], fake[fold != number])
             score[fold == number] = model.predict_proba(columns[fold == number])[:, 1]
     return score

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from gendet_cli.data.store import Features
 from gendet_cli.detector.detector import outputs_of
-from gendet_cli.errors import SettingsError
+from gendet_cli.errors import ReportError, SettingsError
 from gendet_cli.evaluation.metrics import Figure, auc, paired_difference, tpr_at_fpr
 from gendet_cli.plugin.registry import Registry
 from gendet_cli.train import Fitter, Progress, resolve_settings
@@ -76,7 +76,11 @@ def train_all(
 
 
 def write(path: Path, runs: Sequence[Run], test: Features) -> None:
-    """Every prediction as Parquet, a row a method, seed and picture; :func:`read` gives it back."""
+    """Every prediction as Parquet, a row a method, seed and picture; :func:`read` gives it back.
+
+    Raises:
+        ReportError: the file cannot be written.
+    """
     rows = len(test.label)
     fixed = {name: [*getattr(test, name)] * len(runs) for name in ("sha256", "label", "group", "content")}
     own = {
@@ -86,7 +90,12 @@ def write(path: Path, runs: Sequence[Run], test: Features) -> None:
         "discrepancy": np.concatenate([run.discrepancy for run in runs]),
     }
     columns = {**own, **fixed}
-    pq.write_table(pa.table({name: columns[name] for name in COLUMNS}), path)
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        pq.write_table(pa.table({name: columns[name] for name in COLUMNS}), partial)
+        partial.replace(path)
+    except OSError as error:
+        raise ReportError(f"{path}: {error.strerror}", hint="name a file that can be written") from error
 
 
 def read(path: Path) -> tuple[list[Run], Any, Any]:

@@ -51,16 +51,23 @@ def read_preset(name: str) -> dict[str, Any]:
     return tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
 
 
+def _all_text(key: str, value: Any) -> bool:
+    return key != "subsets" or all(isinstance(name, str) for name in value)
+
+
 def merge_training(layers: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
     """The later layer's values over the earlier one's, ``settings`` by name; and everything that is wrong with them."""
     merged: dict[str, Any] = dict(TRAINING_DEFAULTS)
     problems = []
+    method = next((layer["method"] for layer in reversed(layers) if "method" in layer), merged["method"])
     for layer in layers:
         for key, value in layer.items():
+            if key == "settings" and layer.get("method", method) != method:
+                continue  # a preset's settings are those of its own method
             kind: Any = TRAINING_KEYS.get(key)
             if kind is None:
                 problems.append(f"{key}: no such key; known: {', '.join(TRAINING_KEYS)}")
-            elif not isinstance(value, kind) or isinstance(value, bool):
+            elif not isinstance(value, kind) or isinstance(value, bool) or not _all_text(key, value):
                 problems.append(f"{key}: {value!r} is no {kind.__name__}")
             else:
                 merged[key] = {**merged[key], **dict(value)} if key == "settings" else value

@@ -72,15 +72,18 @@ def store_of(folder: Path, backbone: Backbone, transform: str) -> Store:
     return Store(folder, key)
 
 
-def hashed(records: Sequence[Record], folder: Path, skipped: Skipped) -> list[tuple[Record, str]]:
-    """Every record that can be read, with the sha256 of its file."""
-    hashes, readable = Hashes(folder), []
+def hashed(
+    records: Sequence[Record], folder: Path, skipped: Skipped, *, anew: bool = False
+) -> list[tuple[Record, str]]:
+    """Every record that can be read, with the sha256 of its file: as remembered, or of its bytes read ``anew``."""
+    hashes, readable = Hashes(folder, empty=anew), []
     for record in records:
         try:
             readable.append((record, hashes.of(record.path)))
         except OSError as error:
             skipped(record, str(error.strerror))
-    hashes.save()
+    if not anew:
+        hashes.save()
     return readable
 
 
@@ -100,20 +103,23 @@ def computed(
         pairs = zip(records, outcomes, strict=True)
         while batch := list(islice(pairs, BATCH)):
             pictures = [(entry, outcome) for entry, outcome in batch if isinstance(outcome, Prepared)]
-            for (record, _), outcome in batch:
+            for (record, digest), outcome in batch:
                 if isinstance(outcome, Failure):
                     skipped(record, outcome.reason)
+                elif outcome.sha256 != digest:
+                    skipped(record, "changed while it was read, or without its time of change: touch it, try again")
             yield from _views(pictures, backbone)
             done += len(batch)
             progress(f"features, {transform}", done, len(records))
 
 
 def _views(pictures: Sequence[tuple[tuple[Record, str], Prepared]], backbone: Backbone) -> Iterator[View]:
+    """The hash is that of the bytes that were decoded, whatever was remembered of the file."""
     if pictures:
         columns = zip(*(picture.views for _, picture in pictures), strict=True)
         features = backbone.features(tuple(np.stack(column) for column in columns))
-        for ((record, digest), _), feature in zip(pictures, features, strict=True):
-            yield View(record, digest, feature)
+        for ((record, _), picture), feature in zip(pictures, features, strict=True):
+            yield View(record, picture.sha256, feature)
 
 
 def verify(
@@ -137,9 +143,8 @@ def verify(
         workers: decoding processes.
         progress: told of the sample.
     """
-    store, problems = store_of(folder, backbone, transform), []
-    problems += store.damage()
-    if problems:
+    store = store_of(folder, backbone, transform)
+    if problems := store.damage():
         return problems
 
     def unreadable(record: Record, reason: str) -> None:
@@ -147,7 +152,7 @@ def verify(
 
     stored = store.everything()
     place = {digest: row for row, digest in enumerate(stored.sha256)}
-    readable = hashed(records, folder, unreadable)
+    readable = hashed(records, folder, unreadable, anew=True)
     problems += [f"{record.path}: no feature" for record, digest in readable if digest not in place]
     present = [(record, digest) for record, digest in readable if digest in place]
     chosen = present[:: max(1, len(present) // sample)][:sample] if sample else []

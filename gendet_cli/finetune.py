@@ -213,7 +213,8 @@ def _cross_fit(trainer: Trainer, pictures: Pictures, folds: int, note: Callable[
     logit = np.full(len(fold), np.nan)
     for index in range(folds):
         name = f"fold-{index}"
-        held_out = np.isin(rows.sha256, rows.sha256[fold == index])  # a file that is there twice, too
+        unseen = set(rows.sha256[fold == index])
+        held_out = np.array([digest in unseen for digest in rows.sha256])  # a file that is there twice, too
         head = trainer.fit(name, pictures.take(~held_out))
         logit[fold == index] = trainer.logits(name, head, pictures.take(fold == index))
     return logit

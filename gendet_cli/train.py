@@ -219,7 +219,8 @@ def _cross_fit(fitter: Fitter, copies: Sequence[Features], folds: int, note: Cal
     fold = whole_group_folds(first.label, first.group, folds, note)
     logit = np.full(len(first.x), np.nan)
     for index in range(folds):
-        kept = [copy.take(~np.isin(copy.sha256, first.sha256[fold == index])) for copy in copies]
+        unseen = set(first.sha256[fold == index])
+        kept = [copy.take(np.array([digest not in unseen for digest in copy.sha256])) for copy in copies]
         head = fitter.fit(f"fold-{index}", kept)
         logit[fold == index] = logits_of(head, first.x.take(fold == index))
     return logit

@@ -36,9 +36,12 @@ def test_version() -> None:
     assert run("--version").stdout == f"gendet {gendet_cli.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["", "scan", "train", "features", "evaluate", "compare", "export-onnx", "plugins"])
+@pytest.mark.parametrize(
+    "command",
+    ["", "scan", "train", "features", "data check", "data audit", "evaluate", "compare", "export-onnx", "plugins"],
+)
 def test_help_in_the_readme_is_the_real_one(command: str) -> None:
-    arguments = [*([command] if command else []), "--help"]
+    arguments = [*command.split(), "--help"]
     text = run(*arguments, env={**os.environ, "COLUMNS": "80", "TERM": "dumb"}).stdout
     shown = "\n".join(line.rstrip() for line in text.strip("\n").split("\n"))
     assert f"```\n$ gendet {' '.join(arguments)}\n{shown}\n```" in README

@@ -12,6 +12,7 @@ import pytest
 from gendet_cli.cli import main
 from gendet_cli.data.hashes import Hashes
 from gendet_cli.data.layouts import Record
+from gendet_cli.detector.files import sha256_of
 from gendet_cli.features import computed, features_of, store_of, verify
 from gendet_cli.plugin.specs import Backbone
 from gendet_cli.types import Preprocessing
@@ -128,8 +129,36 @@ def test_the_command_tells_of_unreadable_pictures_and_unknown_transforms(tmp_pat
 
 
 def test_computed_keeps_a_pictures_own_feature(records: list[Record]) -> None:
-    pairs = [(record, str(number)) for number, record in enumerate(records)]
+    pairs = [(record, sha256_of(record.path)) for record in records]
     views = list(computed(pairs, Colours(), "raw", 1, lambda *_: None, lambda *_: None))
     assert [view.sha256 for view in views] == [digest for _, digest in pairs]
     alone = list(computed(pairs[3:4], Colours(), "raw", 1, lambda *_: None, lambda *_: None))
     assert np.array_equal(views[3].feature, alone[0].feature)
+
+
+def test_a_file_that_changed_behind_its_time_is_stored_under_its_own_hash(
+    records: list[Record], tmp_path: Path
+) -> None:
+    store = tmp_path / "store"
+    made(records, store)
+    victim = records[0].path
+    stat = victim.stat()
+    data = bytearray(victim.read_bytes())
+    data[-40] ^= 1  # in the last of the compressed pixels: it still decodes, to another picture
+    victim.write_bytes(data)
+    os.utime(victim, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    told: list[str] = []
+    options = {"workers": 1, "progress": lambda *_: None, "skipped": lambda record, reason: told.append(reason)}
+    features_of(records, Colours(), "aligned", store, **options)
+    assert any("changed" in reason for reason in told)
+    aligned = store_of(store, Colours(), "aligned").everything()
+    assert sha256_of(victim) in aligned.sha256.tolist()
+    assert any("no feature" in text for text in problems(records, store))  # hashed anew, it is another file
+
+
+def test_a_feature_beyond_float16_is_refused(records: list[Record], tmp_path: Path) -> None:
+    from gendet_cli.data.store import Store, View
+    from gendet_cli.errors import SettingsError
+
+    with pytest.raises(SettingsError, match="float16"):
+        Store(tmp_path, {}).add([View(records[0], "0" * 64, np.array([7e4, 1.0], np.float32))])

@@ -19,6 +19,7 @@ from gendet_cli.data.layouts import Places, Record, layouts, read_layout
 from gendet_cli.errors import SettingsError
 
 needs_data = pytest.mark.skipif("GENDET_DATA" not in os.environ, reason="GENDET_DATA is not set: no gendet open set")
+needs_hostile = needs_data
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +192,32 @@ def test_headers(tmp_path: Path) -> None:
     assert read_header(tmp_path / "c.png").format == "unreadable"
     with pytest.raises(FileNotFoundError):
         read_header(tmp_path / "none")
+
+
+def test_audit_sees_a_leak_in_a_small_set_and_a_damaged_file(tmp_path: Path) -> None:
+    some = records(tmp_path, "png")[:24]
+    assert leak_of(some).warning
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(some[0].path.read_bytes()[:100])
+    leak = leak_of([*some, Record(cut, "real", "real0", "train"), Record(tmp_path / "gone.jpg", "fake", "x", "train")])
+    assert leak.pictures == 25
+    assert leak.formats["unreadable"][0] > 0
+
+
+def test_check_sees_one_file_with_two_labels_and_looks_at_every_split_of_a_table(tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        picture(tmp_path / name)
+    table = tmp_path / "list.csv"
+    rows = ["a.png,real,x,train", "b.png,fake,y,train", "a.png,fake,y,test", "b.png,real,x,test"]
+    table.write_text("\n".join(["path,label,group,split", *rows]), encoding="utf-8")
+    found = tmp_path / "found.json"
+    assert main(["data", "check", "--dataset", "csv", "--csv", str(table), "--json", str(found)]) == 3
+    kinds = Counter(problem["kind"] for problem in json.loads(found.read_text())["problems"])
+    assert kinds == {"same bytes in two splits": 2, "same bytes with two labels": 2}
+
+
+@needs_hostile
+def test_every_hostile_file_has_a_header_or_is_unreadable() -> None:
+    for path in sorted((Path(os.environ["GENDET_DATA"]) / "hostile").rglob("*")):
+        if path.is_file():
+            assert read_header(path).format

@@ -487,3 +487,26 @@ def test_what_a_gpu_does_otherwise_runs_and_lands_nearby(tmp_path: Path) -> None
     assert 0 < max(moved) < 0.02
     assert Speed.on("cuda:1") == Speed("cuda:1", mixed_precision=True, compiled="inductor", pinned=True)
     assert Speed.on("cpu") == Speed()
+
+
+@pytest.mark.parametrize("changes", [{"student_lr": -1.0}, {"alpha": float("nan")}, {"weight_decay": float("inf")}])
+def test_rates_that_cannot_train_are_refused(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="finite"):
+        GenDetSettings(**changes)
+    with pytest.raises(ValueError, match="c must be"):
+        LinearSettings(c=-1.0)
+
+
+def test_measures_are_those_of_inference_whatever_the_dropout(tmp_path: Path) -> None:
+    trace, head = train(tmp_path, dropout=0.5)
+    x, is_fake = data()
+    network = methods.build_gendet(replace(SETTINGS, dropout=0.5), D)
+    network.load_state_dict(head)
+    d = network.eval()(x[is_fake == 1])[0]
+    assert trace.measures[-1]["d_fake_p50"] == pytest.approx(d.quantile(0.5).item(), rel=1e-4)
+
+
+def test_a_hinge_of_the_batch_is_refused_for_several_processes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(training.parallel, "place", lambda: (0, 2))
+    with pytest.raises(ValueError, match="hinge=batch"):
+        train(tmp_path, hinge="batch")

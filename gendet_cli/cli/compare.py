@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
-from gendet_cli.cli.places import DataRoot, Dataset, places_of
+from gendet_cli.cli.places import CsvFile, DataRoot, Dataset, Fake, Real, places_of
 from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
@@ -25,6 +25,9 @@ LADDER = ("univfd-linear", "teacher", "ts-ad", "ts-ad-fake", "gendet")
 def compare(
     dataset: Dataset = "open-set",
     data_root: DataRoot = None,
+    real: Real = None,
+    fake: Fake = None,
+    table: CsvFile = None,
     method: Annotated[
         list[str] | None,
         typer.Option(help="NAME[,SETTING=VALUE...]; repeatable [default: the paper's ladder].", show_default=False),
@@ -43,6 +46,9 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="The table as Markdown.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
     workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Allow the download of a backbone's weights.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> ExitCode:
     """Train methods with several seeds on the same features; mean, deviation and paired differences of AUC.
@@ -58,11 +64,16 @@ def compare(
     chosen = [_method(text) for text in method or LADDER]
     options: dict[str, Any] = {
         "dataset": dataset,
-        "places": places_of(dataset, data_root),
+        "places": places_of(dataset, data_root, real, fake, table),
         "splits": (train_split, test_split),
         "transform": transform,
+        "backbone": backbone,
+        "features": features,
+        "copies": copies,
+        "device": device,
+        "workers": workers,
+        "allow_network": allow_network,
     }
-    options |= {"backbone": backbone, "features": features, "copies": copies, "device": device, "workers": workers}
     _show(_compared(chosen, seeds, out, options, quiet=quiet), markdown=markdown)
     return ExitCode.CLEAR
 
@@ -92,7 +103,9 @@ def _compared(
     def note(text: str) -> None:
         console.print(text, markup=False)
 
-    backbone = on_device(o["device"], lambda d: open_backbone(o["backbone"], Runtime(kind, d), registry), note)
+    backbone = on_device(
+        o["device"], lambda d: open_backbone(o["backbone"], Runtime(kind, d, o["allow_network"]), registry), note
+    )
     with progress_on_stderr(quiet=quiet) as progress:
 
         def views(split: str, transform: str) -> Any:

@@ -43,10 +43,10 @@ def check(
     Exit code 3 when something was found.
     """
     from gendet_cli.audit import check as run
-    from gendet_cli.data.layouts import layout, read_layout
+    from gendet_cli.data.layouts import layout, read_layout, splits_of
 
     places = places_of(dataset, data_root, real, fake, table)
-    names = split or list(layout(dataset).splits) or (["train", "dev"] if dataset == "open-set" else ["train"])
+    names = split or list(layout(dataset).splits) or splits_of(dataset, places)
     splits = {name: read_layout(dataset, places, name) for name in names}
     with progress_on_stderr(quiet=quiet) as progress:
         found = run(splits, workers=workers, progress=progress)

@@ -77,16 +77,19 @@ def features(
 
 
 def _require_known(transforms: Sequence[str]) -> None:
-    from gendet_cli.data.degrade import recipe
+    from gendet_cli.data.degrade import transform
 
     wrong = []
     for name in transforms:
         try:
-            recipe(name)
-        except KeyError:
+            transform(name)
+        except (KeyError, ValueError):
             wrong.append(name)
     if wrong:
-        raise SettingsError(f"unknown transform: {', '.join(wrong)}", hint="use raw, aligned or training:N")
+        raise SettingsError(
+            f"unknown transform: {', '.join(wrong)}",
+            hint="use raw, aligned, web, hard, training:N, lr-N, jpeg-N, blur-N or centre-N",
+        )
 
 
 def _one(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -110,14 +110,13 @@ def _train(
     named = {key: plan[key] for key in ("method", "backbone", "seed", "copies", "folds")}
     target = options.pop("out") or Path("runs") / f"{plan['dataset']}-{plan['method'].replace(':', '-')}-{plan['seed']}"
     console = stderr()
-    if warning := leak_warning(records):
-        console.print(warning, markup=False)
     with _processes(options["device"]) as (device, first):
+        note: Callable[[str], None] = (lambda text: console.print(text, markup=False)) if first else (lambda text: None)
+        if first and (warning := leak_warning(records)):
+            note(warning)
         settings = TrainSettings(**named, **{**options, "device": device}, out=target, overrides=plan["settings"])
         with progress_on_stderr(quiet=quiet or not first) as progress:
-            manifest = run(
-                records, settings, registry, progress=progress, note=lambda text: console.print(text, markup=False)
-            )
+            manifest = run(records, settings, registry, progress=progress, note=note)
     if not quiet and first:
         console.print(
             f"{target}: held-out AUC {manifest['training']['held_out_auc']}, seed {plan['seed']}", markup=False

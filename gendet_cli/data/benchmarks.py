@@ -116,8 +116,11 @@ def _diffusion(root: Path) -> Iterator[Record]:
             continue
         if real is None:
             raise SettingsError(f"{fake}: no reals {shared}/0_real; {listing(root)}", hint=f"expected {UFD_TREE}")
-        yield from (Record(path, "real", f"real/{shared}", "test", "", name) for path in pictures(real))
-        yield from (Record(path, "fake", name, "test", "", name) for path in pictures(fake))
+        found = {"real": pictures(real), "fake": pictures(fake)}
+        if not all(found.values()):
+            raise SettingsError(f"{fake} or {real}: no picture", hint=f"expected {UFD_TREE}")
+        yield from (Record(path, "real", f"real/{shared}", "test", "", name) for path in found["real"])
+        yield from (Record(path, "fake", name, "test", "", name) for path in found["fake"])
 
 
 def _below(root: Path, name: str, part: str) -> Path | None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gendet_cli.errors import SettingsError
+
 FILE = "hashes.parquet"
 COLUMNS = ("path", "bytes", "mtime_ns", "sha256")
 
@@ -18,14 +20,21 @@ class Hashes:
     """Hashes of files; those whose size and time of change are as remembered are not read again.
 
     Args:
-        folder: where ``hashes.parquet`` lies; a damaged one is an error, a missing one is started.
+        folder: where ``hashes.parquet`` lies; a missing one is started.
+        empty: remember nothing from before.
+
+    Raises:
+        SettingsError: the file is damaged.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, empty: bool = False) -> None:
         self._path = folder / FILE
         self._known: dict[str, tuple[int, int, str]] = {}
-        if self._path.is_file():
-            columns = pq.read_table(self._path).to_pydict()
+        if self._path.is_file() and not empty:
+            try:
+                columns = pq.read_table(self._path).to_pydict()
+            except (OSError, pa.ArrowException) as error:
+                raise SettingsError(f"{self._path}: {error}", hint="remove it; hashes are computed anew") from error
             for path, *rest in zip(*(columns[name] for name in COLUMNS), strict=True):
                 self._known[path] = (rest[0], rest[1], rest[2])
         self._new = False

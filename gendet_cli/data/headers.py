@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import Image, JpegImagePlugin
 
 SUBSAMPLING = {0: "4:4:4", 1: "4:2:2", 2: "4:2:0"}
 
@@ -50,14 +51,17 @@ TEXTS = ("format", "subsampling")
 
 def read_header(path: Path) -> Header:
     """A file's header; what is no picture has the format ``unreadable``. Raises OSError if it cannot be read."""
-    size = path.stat().st_size
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a picture said to be a bomb has a header like any other
-            with Image.open(path) as image:
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    with path.open("rb") as stream, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a picture said to be a bomb has a header like any other
+        size = os.fstat(stream.fileno()).st_size
+        try:
+            with Image.open(stream) as image:
                 return _of(image, size)
-    except (UnidentifiedImageError, Image.DecompressionBombError, ValueError, SyntaxError, EOFError):
-        return Header("unreadable", size)
+        except Exception:  # noqa: BLE001  whatever a reader of damaged files raises, the file has no header
+            return Header("unreadable", size)
 
 
 def _of(image: Image.Image, size: int) -> Header:

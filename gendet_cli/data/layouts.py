@@ -112,6 +112,8 @@ def _table(table: Path, split: str, columns: Sequence[str], group: str) -> list[
             rows = [row for row in reader if row.get("split", split) == split]
     except (OSError, ValueError, csv.Error) as error:
         raise SettingsError(f"{table}: {error}", hint="expected a CSV file in UTF-8") from error
+    if any(row[name] is None for row in rows for name in columns):
+        raise SettingsError(f"{table}: a row is too short", hint=f"expected columns: {', '.join(columns)}")
     wrong = sorted({row["label"] for row in rows} - set(LABELS))
     if wrong:
         raise SettingsError(f"{table}: label {', '.join(wrong)}", hint=f"labels are {', '.join(LABELS)}")
@@ -155,6 +157,15 @@ OPEN_SET = Layout(
 )
 FOLDERS = Layout("folders", "", "--real DIR and --fake DIR, sub-folders are sources", (), _folders)
 CSV = Layout("csv", "", "--csv FILE (path, label, group; if you like split, content, subset)", (), _csv)
+
+
+def splits_of(name: str, places: Places) -> list[str]:
+    """The splits that the table of a layout names, or ``train`` for a layout without."""
+    table = {"open-set": places.root / "index.csv" if places.root else None, "csv": places.table}.get(name)
+    if table is None or not table.is_file():
+        return ["train"]
+    with table.open(newline="", encoding="utf-8") as stream:
+        return sorted({row.get("split") or "train" for row in csv.DictReader(stream)})
 
 
 def layouts() -> dict[str, Layout]:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 SHARD_ROWS = 256
 MAPPED_ROWS = 4096
+STALE_S = 24 * 3600
 MAPPED_TEXT = ["sha256", "label", "group", "content"]
 
 
@@ -110,12 +112,16 @@ class Store:
 
     def _write(self, views: Sequence[View]) -> None:
         size = len(views[0].feature)
-        flat = np.concatenate([view.feature for view in views]).astype(np.float16)
+        flat = np.concatenate([view.feature for view in views])
+        if not np.abs(flat).max() <= np.finfo(np.float16).max:
+            raise SettingsError(
+                f"{self.folder}: a feature that is no finite float16", hint="the backbone must scale its features"
+            )
         columns: dict[str, Any] = {
             "sha256": [view.sha256 for view in views],
             "path": [os.fsdecode(view.record.path).encode("utf-8", "backslashreplace").decode() for view in views],
             **{name: [getattr(view.record, name) for view in views] for name in ("label", "group", "split", "content")},
-            "feature": pa.FixedSizeListArray.from_arrays(pa.array(flat), size),
+            "feature": pa.FixedSizeListArray.from_arrays(pa.array(flat.astype(np.float16)), size),
         }
         target = self.folder / f"shard-{uuid.uuid4().hex}.parquet"
         partial = target.with_suffix(".partial")
@@ -187,8 +193,9 @@ class Store:
                 for batch in batches:
                     writer.write_batch(batch)
             os.replace(partial, target)
-            for old in set(self.folder.glob("mapped-*.arrow")) - {target}:
-                old.unlink()
+            for old in {*self.folder.glob("mapped-*")} - {target}:  # of fewer shards, or left by a run that was killed
+                if old.suffix == ".arrow" or time.time() - old.stat().st_mtime > STALE_S:
+                    old.unlink(missing_ok=True)
         return target
 
 

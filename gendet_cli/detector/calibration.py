@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Scores = NDArray[np.float64]
 
 LOG10_LR_DECIMALS = 3
-FIT_DECIMALS = 4  # far finer than a fit on thousands of scores knows; keeps the manifest the same across machines
+FIT_DIGITS = 5  # significant: finer than a fit on thousands of scores knows, and the same on every machine
 FLAGGED_FPR = 0.01
 CLEAR_FNR = 0.10
 OPERATING_FPRS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.10, 0.20)
@@ -93,7 +93,7 @@ def calibrate(logit: Scores, is_fake: NDArray[np.bool_]) -> Calibration:
 
     with threadpool_limits(1):
         model = LogisticRegression(C=1e6, class_weight="balanced", max_iter=1000).fit(logit[:, None], is_fake)
-    slope, intercept = (round(float(v), FIT_DECIMALS) for v in (model.coef_[0, 0], model.intercept_[0]))
+    slope, intercept = (float(f"{v:.{FIT_DIGITS}g}") for v in (model.coef_[0, 0], model.intercept_[0]))
     if slope <= 0:
         raise SettingsError("held-out fakes score no higher than held-out reals", hint="more data, or other settings")
     fakes = int(is_fake.sum())

@@ -7,6 +7,7 @@ and (b): with two, Adam's scaling would cancel alpha.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,7 +78,7 @@ class GenDetSettings:
     teacher_epochs: int = 3
     classifier_epochs: int = 3
     teacher_lr: float = 1e-4
-    student_lr: float = 1e-4
+    student_lr: float = 3e-5
     augmenter_lr_ratio: float = 1.0
     classifier_lr: float = 1e-3
     weight_decay: float = 0.01
@@ -106,6 +107,13 @@ class GenDetSettings:
             "batch_size and tokens must be at least 1": min(self.batch_size, self.tokens) >= 1,
             "rotations and epochs must be at least 0": min(self.rotations, self.teacher_epochs, self.classifier_epochs)
             >= 0,
+            "rates, alpha and weight decay must be finite and at least 0": all(
+                0 <= value < math.inf
+                for value in (
+                    *(self.teacher_lr, self.student_lr, self.classifier_lr, self.augmenter_lr_ratio),
+                    *(self.alpha, self.weight_decay),
+                )
+            ),
             "dropout lies in [0, 1)": 0 <= self.dropout < 1,
             "margin lies in [0, 4]": 0 <= self.margin <= 4,
             "held_out_share lies in (0, 1)": 0 < self.held_out_share < 1,
@@ -134,6 +142,10 @@ class LinearSettings:
     c: float = 1.0
     weights: str = ""
     weights_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.c < math.inf:
+            raise ValueError("c must be finite and above 0")
 
 
 def build_gendet(settings: GenDetSettings, dimension: int) -> nn.Module:
@@ -231,7 +243,12 @@ class GenDetStages:
         )
         self.student_real = Stage("student-real", kept, self._real_loss, student, head.student, start)
         self.student_fake = Stage(
-            "student-fake", fakes, self._fake_loss, optimizers.get("student-fake", student), head.student
+            "student-fake",
+            fakes,
+            self._fake_loss,
+            optimizers.get("student-fake", student),
+            head.student,
+            whole_batch=fit.settings.hinge == "batch",
         )
         self.augment = Stage("augmenter", fakes, self._augment_loss, optimizers["augmenter"], augmenter)
         seen = torch.cat([shown, fakes]).sort().values

@@ -18,6 +18,8 @@ WAIT = timedelta(days=7)
 
 def join(device: str) -> None:
     """Enter the process group that ``torchrun`` describes in the environment: NCCL on GPUs, else gloo."""
+    if device.startswith("cuda"):
+        torch.cuda.set_device(torch.device(device))
     distributed.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=WAIT)
 
 

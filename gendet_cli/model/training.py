@@ -122,6 +122,7 @@ class Stage:
         moves: the network that learns; every other one is frozen and in evaluation mode, as at inference.
         before: called once, before the stage's first epoch of the plan.
         balanced: whether each class of a batch has half the weight, or each row the same.
+        whole_batch: the loss is no sum over rows, so several processes cannot share a batch.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Stage:
     moves: nn.Module
     before: Callable[[], object] | None = None
     balanced: bool = False
+    whole_batch: bool = False
 
 
 @dataclass
@@ -178,9 +180,14 @@ class Run:
             loss = self._epoch(stage, index)
             if parallel.place()[0] == 0:
                 self._save(index + 1)
-            with torch.no_grad():
-                measures = self.measure()
+            measures = self._measured()
             self.fit.progress(Epoch(stage.name, index + 1, len(plan), loss, measures))
+
+    def _measured(self) -> Mapping[str, float]:
+        for network in self.networks.values():
+            network.eval()
+        with torch.no_grad():
+            return self.measure()
 
     def _epoch(self, stage: Stage, index: int) -> float:
         torch.manual_seed(derived_seed(self.fit.seed, stage.name, index))
@@ -200,6 +207,8 @@ class Run:
         """Gradients of one batch (B, D), summed over the processes, each of which takes its share; gives the loss."""
         speed = self.fit.speed
         weight = class_weights(is_fake) if stage.balanced else torch.full((len(x),), 1 / len(x))  # (B,)
+        if stage.whole_batch and parallel.place()[1] > 1:
+            raise ValueError(f"the loss of the stage {stage.name} cannot be shared among processes (hinge=batch)")
         mine = [parallel.share(tensor) for tensor in (x, is_fake, weight)]
         if speed.pinned:
             mine = [tensor.pin_memory() for tensor in mine]
