@@ -7,12 +7,15 @@ The metrics are scikit-learn's and numpy's with the draws as sample weights; the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 ROWS_AT_ONCE = 2_000_000
 """Weights (draws x rows) held in memory together."""
+
+REMEMBERED_UNITS = 200
 
 
 def units(group: Any) -> Any:
@@ -23,12 +26,21 @@ def units(group: Any) -> Any:
 
 def multiplicities(sizes: Sequence[int], draws: int, seed: int) -> list[Any]:
     """For each of several sets of ``sizes`` units: int32 (draws, size), how often a unit is in a draw of that size."""
+    drawn = _remembered if sum(sizes) <= REMEMBERED_UNITS else _drawn
+    return drawn(tuple(sizes), draws, seed)
+
+
+def _drawn(sizes: tuple[int, ...], draws: int, seed: int) -> list[Any]:
     generator = np.random.default_rng(seed)
-    drawn: list[list[Any]] = [[] for _ in sizes]
-    for _ in range(draws):
-        for counts, size in zip(drawn, sizes, strict=True):
-            counts.append(np.bincount(generator.integers(size, size=size), minlength=size).astype(np.int32))
-    return [np.array(counts) for counts in drawn]
+    counts = [np.empty((draws, size), np.int32) for size in sizes]
+    for draw in range(draws):
+        for count, size in zip(counts, sizes, strict=True):
+            count[draw] = np.bincount(generator.integers(size, size=size), minlength=size)
+    return counts
+
+
+_remembered = lru_cache(maxsize=128)(_drawn)
+"""The same few sources are drawn for every condition and detector."""
 
 
 class Weighted:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import accuracy_score, average_precision_score, recall_score, roc_auc_score, roc_curve
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from gendet_cli.evaluation.bootstrap import Weighted, in_portions, multiplicities, units
 
@@ -148,9 +148,9 @@ def set_figures(
     for name, threshold in thresholds.items():
         said, (tpr, fpr) = score >= threshold, parts[name].T
         decided[name] = {
-            "accuracy": Sampled(float(accuracy_score(is_fake, said)), share * tpr + (1 - share) * (1 - fpr)),
-            "tpr": Sampled(float(recall_score(is_fake, said)), tpr),
-            "tnr": Sampled(float(recall_score(~is_fake, ~said)), 1 - fpr),
+            "accuracy": Sampled(float((said == is_fake).mean()), share * tpr + (1 - share) * (1 - fpr)),
+            "tpr": Sampled(float(said[is_fake].mean()), tpr),
+            "tnr": Sampled(float(1 - said[~is_fake].mean()), 1 - fpr),
         }
     return ranking, decided
 
