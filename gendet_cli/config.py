@@ -1,10 +1,74 @@
-"""The settings of each command, as the command line resolves them."""
+"""The settings of each command, as the command line, a TOML file and a preset resolve them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib.resources
+import tomllib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from gendet_cli.errors import SettingsError
+
+TRAINING_KEYS: Mapping[str, type] = {
+    "dataset": str,
+    "subsets": list,
+    "method": str,
+    "backbone": str,
+    "seed": int,
+    "copies": int,
+    "folds": int,
+    "settings": dict,
+}
+"""What a training's TOML file may say; ``settings`` is a table of the method's own."""
+
+TRAINING_DEFAULTS: Mapping[str, Any] = {
+    "subsets": [],
+    "method": "gendet",
+    "backbone": "clip",
+    "seed": 0,
+    "copies": 2,
+    "folds": 5,
+    "settings": {},
+}
+
+
+def read_training_file(path: Path) -> dict[str, Any]:
+    """A TOML file's values, unchecked. Raises SettingsError if it is none."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"{path}: {error}", hint="name a TOML file; README shows one") from error
+
+
+def read_preset(name: str) -> dict[str, Any]:
+    """The values of a preset that ships. Raises SettingsError if there is none of this name."""
+    folder = importlib.resources.files("gendet_cli") / "presets"
+    known = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+    if name not in known:
+        raise SettingsError(f"unknown preset {name!r}", hint=f"known: {', '.join(known)}")
+    return tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+def merge_training(layers: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], list[str]]:
+    """The later layer's values over the earlier one's, ``settings`` by name; and everything that is wrong with them."""
+    merged: dict[str, Any] = dict(TRAINING_DEFAULTS)
+    problems = []
+    for layer in layers:
+        for key, value in layer.items():
+            kind: Any = TRAINING_KEYS.get(key)
+            if kind is None:
+                problems.append(f"{key}: no such key; known: {', '.join(TRAINING_KEYS)}")
+            elif not isinstance(value, kind) or isinstance(value, bool):
+                problems.append(f"{key}: {value!r} is no {kind.__name__}")
+            else:
+                merged[key] = {**merged[key], **dict(value)} if key == "settings" else value
+    smallest = {"seed": 0, "copies": 0, "folds": 2}
+    problems += [f"{key}: {merged[key]} is below {low}" for key, low in smallest.items() if merged[key] < low]
+    if "dataset" not in merged:
+        problems.append("dataset: not given, neither as --dataset nor in a preset or file")
+    return merged, problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +104,14 @@ class TrainSettings:
         seed: of everything random.
         out: folder of the detector.
         features: folder of the feature store.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of the backbone.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; of backbone and heads.
         workers: decoding processes.
-        copies: degraded views of each training picture.
+        copies: degraded views of each training picture; 0 takes the pictures as they are.
         folds: of the cross-fitting over whole sources; 0 trains without calibration and writes no detector.
-        overrides: method settings by name, as text.
+        overrides: method settings by name, as text or as values.
         resume: go on from the checkpoints in ``out``.
         allow_network: whether a foreign backbone's weights may be downloaded.
+        tensorboard: whether the log is written for TensorBoard too.
     """
 
     method: str
@@ -58,6 +123,7 @@ class TrainSettings:
     workers: int = 1
     copies: int = 2
     folds: int = 5
-    overrides: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     resume: bool = False
     allow_network: bool = False
+    tensorboard: bool = False

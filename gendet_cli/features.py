@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from gendet_cli.data.degrade import recipe
+from gendet_cli.data.hashes import Hashes
 from gendet_cli.data.layouts import Record
 from gendet_cli.data.store import Features, Store, View
 from gendet_cli.detector.backbones import require_vector
 from gendet_cli.engine.job import Job
 from gendet_cli.engine.pool import DecoderPool
 from gendet_cli.plugin.specs import Backbone
-from gendet_cli.types import Failure, Source
+from gendet_cli.types import Failure, Prepared, Source
 
 Progress = Callable[[str, int, int], None]
 """(what, done, total)."""
 
+Skipped = Callable[[Record, str], None]
+"""(record, why it has no feature)."""
 
-def hash_of(record: Record) -> str:
-    """sha256 of a record's file. Raises OSError if it cannot be read."""
-    return hashlib.sha256(record.path.read_bytes()).hexdigest()
+BATCH = 32
+"""Pictures handed to the backbone together; changes no feature, and fills a GPU's batch."""
+
+FLOAT16_RELATIVE = 2e-3
+"""What rounding to float16 may change in a feature, relative to its largest element."""
 
 
 def features_of(
@@ -34,11 +40,31 @@ def features_of(
     *,
     workers: int,
     progress: Progress,
-    skipped: Callable[[Record, str], None],
+    skipped: Skipped,
+    share: tuple[int, int] = (0, 1),
+    wait: Callable[[], None] = lambda: None,
 ) -> Features:
     """Features of ``records`` under ``transform``; only what the store in ``folder`` lacks is computed.
 
-    A picture that cannot be decoded is told to ``skipped`` and left out; nothing takes its place.
+    A picture that cannot be decoded is told to ``skipped`` and left out; nothing takes its place. Of several processes
+    each computes its ``share`` (rank, processes), and ``wait`` returns when all have.
+    """
+    store = store_of(folder, backbone, transform)
+    readable = hashed(records, folder, skipped)
+    known = store.known()
+    wait()  # nobody writes before everybody has looked
+    missing = [(record, digest) for digest, record in {d: r for r, d in readable}.items() if digest not in known]
+    rank, processes = share
+    store.add(computed(missing[rank::processes], backbone, transform, workers, progress, skipped))
+    wait()
+    return store.read(readable)
+
+
+def store_of(folder: Path, backbone: Backbone, transform: str) -> Store:
+    """The store of one backbone, its weights and preprocessing, and one transform with its constants.
+
+    Raises:
+        SettingsError: the backbone's features are no vectors.
     """
     require_vector(backbone)
     key = {
@@ -47,27 +73,94 @@ def features_of(
         "preprocessing": [part.to_json() for part in backbone.preprocessing],
         "transform": recipe(transform),
     }
-    store = Store(folder, key)
-    readable: list[tuple[Record, str]] = []
+    return Store(folder, key)
+
+
+def hashed(records: Sequence[Record], folder: Path, skipped: Skipped) -> list[tuple[Record, str]]:
+    """Every record that can be read, with the sha256 of its file."""
+    hashes, readable = Hashes(folder), []
     for record in records:
         try:
-            readable.append((record, hash_of(record)))
+            readable.append((record, hashes.of(record.path)))
         except OSError as error:
             skipped(record, str(error.strerror))
-    known = store.known()
-    missing = [(digest, record) for digest, record in {d: r for r, d in readable}.items() if digest not in known]
+    hashes.save()
+    return readable
 
-    def computed() -> Iterator[View]:
-        job = Job(backbone.preprocessing, transform=transform, evidence=False)
-        with DecoderPool(job, workers) as pool:
-            outcomes = pool.run(Source(str(record.path), str(record.path)) for _, record in missing)
-            for done, (outcome, (digest, record)) in enumerate(zip(outcomes, missing, strict=True), 1):
-                progress(f"features, {transform}", done, len(missing))
+
+def computed(
+    records: Sequence[tuple[Record, str]],
+    backbone: Backbone,
+    transform: str,
+    workers: int,
+    progress: Progress,
+    skipped: Skipped,
+) -> Iterator[View]:
+    """Views of (record, sha256), as they become known."""
+    job = Job(backbone.preprocessing, transform=transform, evidence=False)
+    done = 0
+    with DecoderPool(job, workers) as pool:
+        outcomes = pool.run(Source(str(record.path), str(record.path)) for record, _ in records)
+        pairs = zip(records, outcomes, strict=True)
+        while batch := list(islice(pairs, BATCH)):
+            pictures = [(entry, outcome) for entry, outcome in batch if isinstance(outcome, Prepared)]
+            for (record, _), outcome in batch:
                 if isinstance(outcome, Failure):
                     skipped(record, outcome.reason)
-                    continue
-                feature = backbone.features(tuple(view[np.newaxis] for view in outcome.views))[0]
-                yield View(record, digest, feature)
+            yield from _views(pictures, backbone)
+            done += len(batch)
+            progress(f"features, {transform}", done, len(records))
 
-    store.add(computed())
-    return store.read(readable)
+
+def _views(pictures: Sequence[tuple[tuple[Record, str], Prepared]], backbone: Backbone) -> Iterator[View]:
+    if pictures:
+        columns = zip(*(picture.views for _, picture in pictures), strict=True)
+        features = backbone.features(tuple(np.stack(column) for column in columns))
+        for ((record, digest), _), feature in zip(pictures, features, strict=True):
+            yield View(record, digest, feature)
+
+
+def verify(
+    records: Sequence[Record],
+    backbone: Backbone,
+    transform: str,
+    folder: Path,
+    *,
+    sample: int,
+    workers: int,
+    progress: Progress,
+) -> list[str]:
+    """What is wrong with a store: damaged shards, doubled or missing rows, features that are not what is computed now.
+
+    Args:
+        records: what should be in it; their files are hashed anew.
+        backbone: of the store.
+        transform: of the store.
+        folder: of all stores.
+        sample: how many rows, spread evenly, are computed again.
+        workers: decoding processes.
+        progress: told of the sample.
+    """
+    store, problems = store_of(folder, backbone, transform), []
+    problems += store.damage()
+    if problems:
+        return problems
+
+    def unreadable(record: Record, reason: str) -> None:
+        problems.append(f"{record.path}: {reason}")
+
+    stored = store.everything()
+    place = {digest: row for row, digest in enumerate(stored.sha256)}
+    readable = hashed(records, folder, unreadable)
+    problems += [f"{record.path}: no feature" for record, digest in readable if digest not in place]
+    present = [(record, digest) for record, digest in readable if digest in place]
+    chosen = present[:: max(1, len(present) // sample)][:sample] if sample else []
+    for view in computed(chosen, backbone, transform, workers, progress, unreadable):
+        found = stored.x[np.array([place[view.sha256]])][0]
+        if not _close(found, view.feature):
+            problems.append(f"{view.record.path}: the stored feature is not what is computed now")
+    return problems
+
+
+def _close(stored: Any, now: Any) -> bool:
+    return bool(np.abs(stored - now).max() <= FLOAT16_RELATIVE * np.abs(now).max())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from gendet_cli import __version__
 from gendet_cli.config import TrainSettings
 from gendet_cli.data.folds import whole_group_folds
 from gendet_cli.data.layouts import Record
+from gendet_cli.data.matrix import Matrix
 from gendet_cli.data.store import Features
+from gendet_cli.data.training_log import TrainingLog
 from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.calibration import calibrate, choose_thresholds, operating_points, printed, to_json
 from gendet_cli.detector.detector import FORMAT, logits_of
@@ -26,7 +28,8 @@ from gendet_cli.detector.runtimes import on_device
 from gendet_cli.errors import SettingsError
 from gendet_cli.export import export_head
 from gendet_cli.features import features_of
-from gendet_cli.model.training import Fit, seeded
+from gendet_cli.model import parallel
+from gendet_cli.model.training import Epoch, Fit, Speed, seeded
 from gendet_cli.plugin.registry import Registry
 from gendet_cli.plugin.specs import Backbone, MethodSpec, Runtime
 
@@ -53,53 +56,83 @@ def train(
         from gendet_cli.finetune import finetune
 
         return finetune(records, settings, spec, chosen, registry, progress=progress, note=note)
-    work = prepare_folder(settings)
-    backbone = on_device(settings.device, lambda device: _open(settings, registry, device), note)
+    work = settings.out / "work"
+    if first_process():
+        prepare_folder(settings, work)
+    parallel.wait()
+    device, backbone = on_device(settings.device, lambda device: (device, _open(settings, registry, device)), note)
     copies = [
         features_of(
             records,
             backbone,
-            f"training:{copy}",
+            transform,
             settings.features,
             workers=settings.workers,
             progress=progress,
             skipped=lambda record, reason: note(f"left out: {record.path}: {reason}"),
+            share=parallel.place(),
+            wait=parallel.wait,
         )
-        for copy in range(settings.copies)
+        for transform in ([f"training:{copy}" for copy in range(settings.copies)] or ["raw"])
     ]
-    fitter = Fitter(spec, chosen, settings.seed, work, progress)
+    fitter = Fitter(
+        spec,
+        chosen,
+        settings.seed,
+        work,
+        progress,
+        device=device,
+        logs=settings.out / "log",
+        tensorboard=settings.tensorboard,
+    )
     held_out = _cross_fit(fitter, copies, settings.folds, note)
     head = fitter.fit("final", copies)
     manifest = manifest_of(settings, spec, chosen, backbone, copies, held_out)
     manifest["training"] |= fitter.facts
-    complete = write_detector(settings.out, head, backbone.feature_shape, manifest)
-    shutil.rmtree(work)
-    return complete
+    if first_process():
+        manifest = write_detector(settings.out, head, backbone.feature_shape, manifest)
+        shutil.rmtree(work)
+    parallel.wait()
+    return manifest
 
 
-def resolve_settings(spec: MethodSpec, overrides: Any) -> Any:
-    """The method's settings with ``overrides`` (text by name) put in; all errors are told at once."""
+def first_process() -> bool:
+    """Whether this process writes the files: the only one, or the first of several."""
+    return parallel.place()[0] == 0
+
+
+def resolve_settings(spec: MethodSpec, overrides: Mapping[str, Any], problems: Sequence[str] = ()) -> Any:
+    """The method's settings with ``overrides`` (text or values by name) put in.
+
+    Raises:
+        SettingsError: whatever is wrong with them, told at once, together with ``problems`` found before.
+    """
     defaults = spec.settings()
     types = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
-    values, problems = {}, []
-    for name, text in overrides.items():
+    values, wrong = {}, list(problems)
+    for name, given in overrides.items():
+        if name not in types:
+            wrong.append(f"{name}: no such setting of {spec.name}")
+            continue
+        kind = types[name]
         try:
-            values[name] = types[name](text)
-        except KeyError:
-            problems.append(f"{name}: no such setting of {spec.name}")
+            if not (isinstance(given, str) or type(given) is kind or (kind is float and type(given) is int)):
+                raise ValueError
+            values[name] = kind(given)
         except ValueError:
-            problems.append(f"{name}: {text!r} is no {types[name].__name__}")
-    if problems:
-        raise SettingsError("; ".join(problems), hint=f"settings of {spec.name}: {', '.join(sorted(types))}")
+            wrong.append(f"{name}: {given!r} is no {kind.__name__}")
+    hint = f"settings of {spec.name}: {', '.join(sorted(types))}"
     try:
-        return replace(defaults, **values)
+        settings = replace(defaults, **values)
     except ValueError as error:
-        raise SettingsError(str(error), hint=f"settings of {spec.name}: {', '.join(sorted(types))}") from error
+        wrong.append(str(error))
+    if wrong:
+        raise SettingsError("; ".join(wrong), hint=hint)
+    return settings
 
 
-def prepare_folder(settings: TrainSettings) -> Path:
-    """The folder of checkpoints in ``settings.out``. Raises SettingsError if that is in use or cannot be written."""
-    work = settings.out / "work"
+def prepare_folder(settings: TrainSettings, work: Path) -> None:
+    """Make the folder of checkpoints. Raises SettingsError if ``settings.out`` is in use or cannot be written."""
     if settings.out.exists() and any(settings.out.iterdir()) and not settings.resume:
         raise SettingsError(f"{settings.out} is not empty", hint="use --resume, or another --out")
     if (settings.out / "detector.json").is_file():
@@ -108,13 +141,23 @@ def prepare_folder(settings: TrainSettings) -> Path:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"{work}: {error.strerror}", hint="name a writable --out") from error
-    return work
 
 
 def _open(settings: TrainSettings, registry: Registry, device: str) -> Backbone:
     kind = runtime_for(settings.backbone, "auto", registry)
     runtime = Runtime(kind, device, settings.allow_network)
     return open_backbone(settings.backbone, runtime, registry)
+
+
+class StoredRows:
+    """A matrix on disk as :class:`gendet_cli.model.training.Rows`."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        self._matrix, self.shape = matrix, matrix.shape
+
+    def __getitem__(self, index: torch.Tensor) -> torch.Tensor:
+        """float32 (n, D)."""
+        return torch.from_numpy(self._matrix[index.numpy()])
 
 
 class Fitter:
@@ -124,8 +167,20 @@ class Fitter:
         facts: what the method says of its last training, for the manifest.
     """
 
-    def __init__(self, spec: MethodSpec, settings: Any, seed: int, work: Path, progress: Progress) -> None:
+    def __init__(
+        self,
+        spec: MethodSpec,
+        settings: Any,
+        seed: int,
+        work: Path,
+        progress: Progress,
+        *,
+        device: str = "cpu",
+        logs: Path | None = None,
+        tensorboard: bool = False,
+    ) -> None:
         self.spec, self.settings, self.seed, self.work, self._progress = spec, settings, seed, work, progress
+        self.device, self.logs, self.tensorboard = device, logs or work / "log", tensorboard
         self.facts: dict[str, Any] = {}
 
     def fit(self, name: str, copies: Sequence[Features]) -> torch.nn.Module:
@@ -133,21 +188,25 @@ class Fitter:
         torch.set_num_threads(1)  # the order of additions, and so the bits, do not depend on the machine's cores
         torch.use_deterministic_algorithms(True)
         torch.backends.mha.set_fastpath_enabled(False)  # one arithmetic for networks that learn and that are frozen
-        x = torch.from_numpy(np.concatenate([copy.x for copy in copies]))
+        x = StoredRows(Matrix.join([copy.x for copy in copies]))
         is_fake = torch.from_numpy(np.concatenate([copy.is_fake for copy in copies]).astype(np.float32))
         picture = np.unique(np.concatenate([copy.sha256 for copy in copies]), return_inverse=True)[1]
         head = seeded(lambda: self.spec.build(self.settings, x.shape[1]), self.seed, "head")
 
-        def tell(stage: str, epoch: int, epochs: int, loss: float) -> None:
-            self._progress(f"{name}: {stage}, loss {loss:.4f}", epoch, epochs)
+        log = TrainingLog(self.logs, name, tensorboard=self.tensorboard) if first_process() else None
 
-        checkpoint = self.work / f"{name}.safetensors"
+        def tell(epoch: Epoch) -> None:
+            self._progress(f"{name}: {epoch.stage}, loss {epoch.loss:.4f}", epoch.number, epoch.of)
+            if log:
+                log.write(epoch.number, epoch.stage, epoch.loss, epoch.measures)
+
+        checkpoint, speed = self.work / f"{name}.safetensors", Speed.on(self.device)
         try:
-            fit = Fit(x, is_fake, torch.from_numpy(picture), self.settings, head, self.seed, checkpoint, tell)
+            fit = Fit(x, is_fake, torch.from_numpy(picture), self.settings, head, self.seed, checkpoint, tell, speed)
             self.facts = dict(self.spec.fit(fit) or {})  # type: ignore[arg-type]
         except ValueError as error:
             raise SettingsError(str(error), hint="--resume needs the same settings; or use another --out") from error
-        return head.eval()
+        return head.cpu().eval()
 
 
 def _cross_fit(fitter: Fitter, copies: Sequence[Features], folds: int, note: Callable[[str], None]) -> Any:
@@ -158,7 +217,7 @@ def _cross_fit(fitter: Fitter, copies: Sequence[Features], folds: int, note: Cal
     for index in range(folds):
         kept = [copy.take(~np.isin(copy.sha256, first.sha256[fold == index])) for copy in copies]
         head = fitter.fit(f"fold-{index}", kept)
-        logit[fold == index] = logits_of(head, first.x[fold == index])
+        logit[fold == index] = logits_of(head, first.x.take(fold == index))
     return logit
 
 

@@ -36,7 +36,7 @@ def test_version() -> None:
     assert run("--version").stdout == f"gendet {gendet_cli.__version__}\n"
 
 
-@pytest.mark.parametrize("command", ["", "scan", "train", "evaluate", "export-onnx", "plugins"])
+@pytest.mark.parametrize("command", ["", "scan", "train", "features", "evaluate", "compare", "export-onnx", "plugins"])
 def test_help_in_the_readme_is_the_real_one(command: str) -> None:
     arguments = [*([command] if command else []), "--help"]
     text = run(*arguments, env={**os.environ, "COLUMNS": "80", "TERM": "dumb"}).stdout

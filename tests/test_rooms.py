@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "gendet_cli").rglob("*.py"), *(ROOT / "plugins").glob("*.py")])
 
 VALUES = {"types", "errors"}
-RECIPES = {"scan", "train", "finetune", "evaluate", "export", "features"}
+RECIPES = {"audit", "scan", "train", "finetune", "evaluate", "compare", "export", "features"}
 LOWER = {"config", "intake", "model", "data", "detector", "plugin", "engine", "evaluation", "report"}
 ALLOWED = {
     "types": set(),

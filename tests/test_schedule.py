@@ -9,9 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gendet_cli.model import methods
+from gendet_cli.model import methods, training
 from gendet_cli.model.methods import GenDetSettings, LinearSettings
-from gendet_cli.model.training import Fit, Run, Stage, derived_seed, seeded
+from gendet_cli.model.training import Epoch, Fit, Run, Speed, Stage, derived_seed, seeded
 
 torch.set_num_threads(1)
 N, D = 64, 16
@@ -53,9 +53,12 @@ class Trace:
     stop_at: int = 0
     calls: list[tuple[str, int, int, float]] = field(default_factory=list)
     tensors: list[Bits] = field(default_factory=list)
+    measures: list[dict[str, float]] = field(default_factory=list)
 
-    def __call__(self, stage: str, epoch: int, epochs: int, loss: float) -> None:
-        self.calls.append((stage, epoch, epochs, loss))
+    def __call__(self, told: Epoch) -> None:
+        epoch = told.number
+        self.calls.append((told.stage, epoch, told.of, told.loss))
+        self.measures.append(dict(told.measures))
         if self.checkpoint.is_file():
             self.tensors.append({name: t.clone() for name, t in load_file(self.checkpoint).items()})
         if epoch == self.stop_at:
@@ -360,7 +363,7 @@ def test_the_linear_probe_is_scikit_learns(tmp_path: Path) -> None:
     calls: list[str] = []
     state = tmp_path / "state.safetensors"
     methods.fit_linear(
-        Fit(x, is_fake, torch.arange(len(x)), LinearSettings(), head, 7, state, lambda stage, *_: calls.append(stage))
+        Fit(x, is_fake, torch.arange(len(x)), LinearSettings(), head, 7, state, lambda epoch: calls.append(epoch.stage))
     )
     unit = (x / x.norm(dim=1, keepdim=True)).numpy()
     probe = LogisticRegression(class_weight="balanced", max_iter=5000).fit(unit, is_fake.numpy())
@@ -433,9 +436,54 @@ def test_frozen_networks_use_no_dropout(tmp_path: Path) -> None:
         stage = Stage(
             "probe",
             torch.arange(N),
-            lambda x, y, h=head: h.teacher(x).square().mean() + 0 * h.student(x).mean(),
+            lambda x, y, w, h=head: h.teacher(x).square().mean() + 0 * h.student(x).mean(),
             torch.optim.AdamW(head.student.parameters(), lr=0.0),
             head.student,
         )
         losses.append(Run(fit, {"head": head}, {}, N)._epoch(stage, 0))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_the_log_shows_whether_the_adversary_works(gendet: tuple[Trace, Bits]) -> None:
+    trace, _ = gendet
+    first = trace.stages.index("augmenter")
+    steps = [measures["augmenter_step"] for measures in trace.measures]
+    assert set(steps[:first]) == {0.0}
+    assert steps[first] > 0
+    for measures in trace.measures:
+        for label in ("real", "fake"):
+            assert 0 < measures[f"d_{label}_p10"] <= measures[f"d_{label}_p50"] <= measures[f"d_{label}_p90"]
+
+
+def test_a_set_beyond_the_window_is_shuffled_in_blocks_and_seen_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "BLOCK_ROWS", 4)
+    monkeypatch.setattr(training, "WINDOW_BYTES", 4 * D * 4 * 3)  # three blocks
+    rows, (_, is_fake) = torch.arange(0, N, 2), data()
+    x = torch.arange(N).float().unsqueeze(1).repeat(1, D)
+    fit = Fit(x, is_fake, torch.arange(N), SETTINGS, torch.nn.Identity(), 7, Path(), lambda *_: None)
+    torch.manual_seed(1)
+    batches = list(training._batches(fit, rows, 5))
+    seen = [int(value) for part, _ in batches for value in part[:, 0]]
+    assert sorted(seen) == rows.tolist()
+    assert seen != rows.tolist()
+    assert [len(part) for part, _ in batches] == [5, 5, 2, 5, 5, 2, 5, 3]
+    assert all(torch.equal(y, is_fake[part[:, 0].long()]) for part, y in batches)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # dynamo's own looking
+def test_what_a_gpu_does_otherwise_runs_and_lands_nearby(tmp_path: Path) -> None:
+    """Mixed precision and a compiled network on the CPU, as far as that reaches; pinned memory needs a GPU."""
+    plain, other = (tmp_path / name for name in ("plain", "other"))
+    heads = []
+    for place, speed in ((plain, Speed()), (other, Speed("cpu", mixed_precision=True, compiled="eager"))):
+        x, is_fake = data()
+        head = seeded(lambda: methods.build_gendet(SETTINGS, D), 7, "head")
+        place.mkdir()
+        trace = Trace(place / "state.safetensors")
+        methods.fit_gendet(Fit(x, is_fake, torch.arange(N), SETTINGS, head, 7, trace.checkpoint, trace, speed))
+        heads.append(dict(load_file(trace.checkpoint)))
+    assert heads[0].keys() == heads[1].keys()
+    moved = [(heads[0][name] - heads[1][name]).abs().max().item() for name in heads[0] if name.startswith("net.")]
+    assert 0 < max(moved) < 0.02
+    assert Speed.on("cuda:1") == Speed("cuda:1", mixed_precision=True, compiled="inductor", pinned=True)
+    assert Speed.on("cpu") == Speed()

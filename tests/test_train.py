@@ -138,3 +138,74 @@ def test_transforms_are_the_same_for_the_same_picture() -> None:
     assert transform("training:0")(image, "0" * 64).tobytes() != transform("training:1")(image, "0" * 64).tobytes()
     with pytest.raises(KeyError):
         transform("tea")
+
+
+def test_presets_files_and_options_are_one_over_the_other(tmp_path: Path) -> None:
+    from gendet_cli.config import merge_training, read_preset, read_training_file
+
+    file = tmp_path / "t.toml"
+    file.write_text("copies = 1\n[settings]\nrotations = 3\n", encoding="utf-8")
+    plan, problems = merge_training([read_preset("genimage"), read_training_file(file), {"seed": 4}])
+    assert not problems
+    assert (plan["dataset"], plan["copies"], plan["seed"], plan["folds"]) == ("genimage", 1, 4, 5)
+    assert plan["settings"]["rotations"] == 3
+    assert plan["settings"]["classifier_lr"] == 1e-3
+    other, _ = merge_training([read_preset("universalfakedetect")])
+    assert [other["settings"][name] for name in ("teacher_lr", "student_lr", "classifier_lr")] == [1e-5, 1e-4, 1e-5]
+    with pytest.raises(SettingsError, match="tea"):
+        read_preset("tea")
+
+
+def test_everything_wrong_in_a_file_is_told_at_once(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "t.toml"
+    file.write_text(
+        'seeds = 2\nfolds = 1\ncopies = "two"\n[settings]\nmargin = "wide"\nhinge = "x"\n', encoding="utf-8"
+    )
+    assert main(["train", "--dataset", "folders", "--config", str(file), "--set", "nope=1"]) == 2
+    said = capsys.readouterr().err
+    for word in ("seeds", "folds", "copies", "margin", "hinge", "nope"):
+        assert word in said
+    file.write_text("not toml", encoding="utf-8")
+    assert main(["train", "--config", str(file)]) == 2
+
+
+def test_a_log_goes_on_where_a_killed_run_left_it(tmp_path: Path) -> None:
+    import csv
+
+    from gendet_cli.data.training_log import TrainingLog
+
+    log = TrainingLog(tmp_path, "final")
+    for epoch in (1, 2, 3):
+        log.write(epoch, "teacher", 1 / epoch, {"d_real_p50": epoch})
+    again = TrainingLog(tmp_path, "final")  # epoch 3 was logged, but its checkpoint was not saved
+    again.write(3, "teacher", 0.25, {"d_real_p50": 9, "augmenter_step": 0.5})
+    with (tmp_path / "final.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert (rows[2]["loss"], rows[2]["d_real_p50"], rows[2]["augmenter_step"]) == ("0.25", "9", "0.5")
+    assert rows[0]["augmenter_step"] == ""
+
+
+def test_a_store_is_the_same_through_its_arrow_copy_and_in_pandas_format(tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from gendet_cli.data.layouts import Record
+    from gendet_cli.data.store import Store, View
+
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((600, 8)).astype(np.float16).astype(np.float32)
+    records = [Record(Path(f"{i}.png"), "fake" if i % 3 else "real", f"g{i % 5}", "train") for i in range(600)]
+    store = Store(tmp_path, {"a": 1})
+    store.add(View(record, f"{i:064x}", x[i]) for i, record in enumerate(records[:500]))
+    assert len(store.everything().x) == 500
+    store.add(View(record, f"{i + 500:064x}", x[i + 500]) for i, record in enumerate(records[500:]))
+    order = draw.permutation(600)
+    read = store.read([(records[i], f"{i:064x}") for i in order])
+    assert np.array_equal(read.x[:], x[order])
+    assert np.array_equal(read.x[np.array([5, 3])], x[order][[5, 3]])
+    assert np.array_equal(read.take(read.is_fake).x[:], x[order][read.is_fake])
+    assert len(list(store.folder.glob("mapped-*.arrow"))) == 1
+    tables = [pq.read_table(shard) for shard in store.folder.glob("shard-*.parquet")]
+    assert sum(map(len, tables)) == 600
+    assert tables[0].column_names == ["sha256", "path", "label", "group", "split", "content", "feature"]
+    assert str(tables[0].schema.field("feature").type) == "fixed_size_list<element: halffloat>[8]"

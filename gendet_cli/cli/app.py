@@ -7,8 +7,11 @@ from typing import Annotated
 import typer
 
 from gendet_cli import __version__
+from gendet_cli.cli.compare import compare
+from gendet_cli.cli.data import app as data
 from gendet_cli.cli.evaluate import evaluate
 from gendet_cli.cli.export_onnx import export_onnx
+from gendet_cli.cli.features import features
 from gendet_cli.cli.plugins import plugins
 from gendet_cli.cli.scan import scan
 from gendet_cli.cli.train import train
@@ -36,6 +39,7 @@ def _gendet(
     """Tell whether pictures were made by an AI, on what evidence, and how sure. A verdict is evidence, not proof."""
 
 
-for _command in (scan, train, evaluate, plugins):
+for _command in (scan, train, evaluate, compare, features, plugins):
     app.command()(_command)
 app.command("export-onnx")(export_onnx)
+app.add_typer(data, name="data")

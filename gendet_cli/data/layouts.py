@@ -1,9 +1,13 @@
-"""Data layouts on disk: a folder tree becomes a list of records. Nothing is substituted, nothing is opened."""
+"""Data layouts on disk: a folder tree becomes a list of records. Nothing is substituted, nothing is opened.
+
+A layout is a name, the environment variable of its root, its tree in words and a function. Those of the field's
+benchmarks are in :mod:`gendet_cli.data.benchmarks`.
+"""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -12,10 +16,11 @@ from gendet_cli.errors import SettingsError
 
 Label = Literal["real", "art", "fake"]
 LABELS: tuple[Label, ...] = get_args(Label)
-INDEX_COLUMNS = ("path", "split", "label", "source", "content")
 IMAGE_SUFFIXES = frozenset(
     [".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif", ".mpo"]
 )
+INDEX_COLUMNS = ("path", "split", "label", "source", "content")
+CSV_COLUMNS = ("path", "label", "group")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,40 +47,88 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the data is: ``root`` for a data set with a tree of its own, ``real`` and ``fake`` for plain folders."""
+    """Where the data is: ``root`` of a tree, ``real`` and ``fake`` for plain folders, ``table`` for a CSV file."""
 
     root: Path | None = None
     real: Path | None = None
     fake: Path | None = None
+    table: Path | None = None
 
 
-def read_open_set(places: Places, split: str) -> list[Record]:
-    """The gendet open set: ``<root>/index.csv`` with columns path, split, label, source, content."""
-    if places.root is None:
-        raise SettingsError("no place for the open set", hint="use --data-root DIR or set GENDET_DATA")
-    index = places.root / "index.csv"
-    if not index.is_file():
-        raise SettingsError(
-            f"{index}: no such file", hint="expected <root>/index.csv and <root>/images/<split>/<label>/<source>/"
-        )
-    with index.open(newline="", encoding="utf-8") as stream:
-        reader = csv.DictReader(stream)
-        missing = [name for name in INDEX_COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise SettingsError(
-                f"{index}: no column {', '.join(missing)}", hint=f"expected columns: {', '.join(INDEX_COLUMNS)}"
-            )
-        rows = [row for row in reader if row["split"] == split]
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """One way to lay a data set out.
+
+    Attributes:
+        name: as ``--dataset`` takes it.
+        environment: variable that names the root where no option does, or empty.
+        tree: what is expected on disk, shown when it is not found.
+        splits: what ``read`` knows; empty if any.
+        read: (places, split) -> records.
+    """
+
+    name: str
+    environment: str
+    tree: str
+    splits: tuple[str, ...]
+    read: Callable[[Places, str], list[Record]]
+
+
+def listing(folder: Path, limit: int = 12) -> str:
+    """The names in ``folder``, for an error message."""
+    if not folder.is_dir():
+        return f"{folder} is no folder"
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    more = f", ... ({len(names)} in all)" if len(names) > limit else ""
+    return f"{folder} has {', '.join(names[:limit]) or 'nothing'}{more}"
+
+
+def pictures(folder: Path) -> list[Path]:
+    """Files below ``folder`` whose suffix is a picture's, sorted."""
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+
+
+def _open_set(places: Places, split: str) -> list[Record]:
+    assert places.root is not None
+    return _table(places.root / "index.csv", split, INDEX_COLUMNS, "source")
+
+
+def _csv(places: Places, split: str) -> list[Record]:
+    if places.table is None:
+        raise SettingsError("the layout `csv` needs a file", hint="use --csv FILE")
+    return _table(places.table, split, CSV_COLUMNS, "group")
+
+
+def _table(table: Path, split: str, columns: Sequence[str], group: str) -> list[Record]:
+    """Records of a CSV file whose paths are relative to its folder; without a column ``split`` every row is of any."""
+    try:
+        with table.open(newline="", encoding="utf-8") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in columns if name not in (reader.fieldnames or ())]
+            if missing:
+                raise SettingsError(
+                    f"{table}: no column {', '.join(missing)}", hint=f"expected columns: {', '.join(columns)}"
+                )
+            rows = [row for row in reader if row.get("split", split) == split]
+    except (OSError, ValueError, csv.Error) as error:
+        raise SettingsError(f"{table}: {error}", hint="expected a CSV file in UTF-8") from error
     wrong = sorted({row["label"] for row in rows} - set(LABELS))
     if wrong:
-        raise SettingsError(f"{index}: label {', '.join(wrong)}", hint=f"labels are {', '.join(LABELS)}")
+        raise SettingsError(f"{table}: label {', '.join(wrong)}", hint=f"labels are {', '.join(LABELS)}")
     return [
-        Record(places.root / row["path"], row["label"], row["source"], split, row["content"])  # type: ignore[arg-type]
+        Record(
+            table.parent / row["path"],
+            row["label"],  # type: ignore[arg-type]
+            row[group],
+            split,
+            row.get("content") or "",
+            row.get("subset") or "",
+        )
         for row in rows
     ]
 
 
-def read_folders(places: Places, split: str) -> list[Record]:
+def _folders(places: Places, split: str) -> list[Record]:
     """Two folders, real and fake; a sub-folder directly below is a group. All pictures are of the split asked for."""
     if places.real is None or places.fake is None:
         raise SettingsError("the layout `folders` needs two folders", hint="use --real DIR --fake DIR")
@@ -83,7 +136,7 @@ def read_folders(places: Places, split: str) -> list[Record]:
     for label, folder in (("real", places.real), ("fake", places.fake)):
         if not folder.is_dir():
             raise SettingsError(f"{folder}: no such folder", hint="name a folder of pictures")
-        paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        paths = pictures(folder)
         if not paths:
             raise SettingsError(f"{folder}: no picture in it", hint="name a folder of pictures")
         for path in paths:
@@ -93,18 +146,60 @@ def read_folders(places: Places, split: str) -> list[Record]:
     return records
 
 
-LAYOUTS: Mapping[str, Callable[[Places, str], list[Record]]] = {"open-set": read_open_set, "folders": read_folders}
+OPEN_SET = Layout(
+    "open-set",
+    "GENDET_DATA",
+    "<root>/index.csv (path, split, label, source, content) and the pictures it names",
+    (),
+    _open_set,
+)
+FOLDERS = Layout("folders", "", "--real DIR and --fake DIR, sub-folders are sources", (), _folders)
+CSV = Layout("csv", "", "--csv FILE (path, label, group; if you like split, content, subset)", (), _csv)
 
 
-def read_layout(name: str, places: Places, split: str) -> list[Record]:
-    """The records of ``split``. Raises SettingsError for an unknown, wrong or empty layout."""
-    if name not in LAYOUTS:
-        raise SettingsError(f"unknown layout {name!r}", hint=f"known: {', '.join(LAYOUTS)}")
-    records = LAYOUTS[name](places, split)
+def layouts() -> dict[str, Layout]:
+    """Every layout by name."""
+    from gendet_cli.data.benchmarks import GENIMAGE, UNIVERSALFAKEDETECT
+
+    return {layout.name: layout for layout in (OPEN_SET, FOLDERS, CSV, GENIMAGE, UNIVERSALFAKEDETECT)}
+
+
+def layout(name: str) -> Layout:
+    """The layout called ``name``. Raises SettingsError if there is none."""
+    known = layouts()
+    if name not in known:
+        raise SettingsError(f"unknown layout {name!r}", hint=f"known: {', '.join(known)}")
+    return known[name]
+
+
+def read_layout(name: str, places: Places, split: str, subsets: Sequence[str] = ()) -> list[Record]:
+    """The records of ``split``, of the named ``subsets`` only where there are any.
+
+    Raises:
+        SettingsError: the layout is unknown, wrong, partial or empty; the message shows what was expected and found.
+    """
+    chosen = layout(name)
+    if chosen.environment and places.root is None:
+        raise SettingsError(
+            f"no place for the layout {name}", hint=f"use --data-root DIR or set {chosen.environment}: {chosen.tree}"
+        )
+    if chosen.environment and places.root is not None and not places.root.is_dir():
+        raise SettingsError(f"{places.root}: no such folder", hint=f"expected {chosen.tree}")
+    if chosen.splits and split not in chosen.splits:
+        raise SettingsError(f"layout {name} has no split {split!r}", hint=f"splits: {', '.join(chosen.splits)}")
+    records = chosen.read(places, split)
+    there = {record.subset for record in records}
+    missing = sorted(set(subsets) - there)
+    if missing:
+        raise SettingsError(
+            f"layout {name}, split {split}: no {', '.join(missing)}; found {', '.join(sorted(there)) or 'nothing'}",
+            hint=f"expected {chosen.tree}",
+        )
+    records = [record for record in records if not subsets or record.subset in subsets]
     labels = {record.label for record in records}
     if "fake" not in labels or not labels - {"fake"}:
         raise SettingsError(
             f"layout {name}, split {split}: found labels {sorted(labels)}, both classes are needed",
-            hint="check the folders",
+            hint=f"expected {chosen.tree}; {listing(places.root) if places.root else 'check the folders'}",
         )
     return records

@@ -1,7 +1,8 @@
 """Features on disk, computed once: Parquet shards keyed by backbone, weights, preprocessing and transform.
 
 A row is one view: sha256, path, label, group, split, content and the feature as a fixed-size list of float16. A
-picture is known by the hash of its bytes, so moving a data set costs nothing, and nothing is computed twice.
+picture is known by the hash of its bytes, so moving a data set costs nothing, and nothing is computed twice. Training
+reads an uncompressed Arrow copy of all shards, made when it is first asked for, through a memory map.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,12 +22,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from gendet_cli.data.layouts import Record
+from gendet_cli.data.matrix import Matrix
 from gendet_cli.errors import SettingsError
 
 if TYPE_CHECKING:
     from gendet_cli.types import Float32Array
 
 SHARD_ROWS = 256
+MAPPED_ROWS = 4096
+MAPPED_TEXT = ["sha256", "label", "group", "content"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +44,9 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Features:
-    """Views as columns: ``x`` float32 (N, D), ``label``, ``group`` and ``content`` of N strings, ``sha256`` of N."""
+    """Views as columns: ``x`` (N, D) on disk; ``label``, ``group``, ``content`` and ``sha256`` arrays of N strings."""
 
-    x: Float32Array
+    x: Matrix
     label: Any
     group: Any
     content: Any
@@ -54,7 +59,7 @@ class Features:
 
     def take(self, mask: Any) -> Features:
         """The rows where ``mask`` (N,) is true."""
-        return Features(self.x[mask], self.label[mask], self.group[mask], self.content[mask], self.sha256[mask])
+        return Features(self.x.take(mask), self.label[mask], self.group[mask], self.content[mask], self.sha256[mask])
 
     def digest(self) -> str:
         """sha256 over hashes, labels and groups: names the data a detector was trained on."""
@@ -119,19 +124,84 @@ class Store:
 
     def read(self, records: Iterable[tuple[Record, str]]) -> Features:
         """The rows of these (record, sha256), in order, with the record's labels; missing ones are left out."""
-        rows = dict(self._rows())
-        found = [(record, digest) for record, digest in records if digest in rows]
+        stored, matrix = self._mapped()
+        place = {digest: row for row, digest in enumerate(stored["sha256"].to_pylist())}
+        found = [(record, digest) for record, digest in records if digest in place]
         if not found:
             raise SettingsError("none of the pictures has a feature", hint="check that the pictures can be read")
         label, group, content = (
-            np.array([getattr(record, name) for record, _ in found]) for name in ("label", "group", "content")
+            _strings([getattr(record, name) for record, _ in found]) for name in ("label", "group", "content")
         )
-        x = np.stack([rows[digest] for _, digest in found])
-        return Features(x, label, group, content, np.array([digest for _, digest in found]))
+        x = matrix.take(np.array([place[digest] for _, digest in found]))
+        return Features(x, label, group, content, _strings([digest for _, digest in found]))
 
-    def _rows(self) -> Iterator[tuple[str, Float32Array]]:
+    def everything(self) -> Features:
+        """All rows as they were stored, with the labels they were stored with; no picture is needed."""
+        stored, matrix = self._mapped()
+        return Features(matrix, *(_strings(stored[n].to_pylist()) for n in ("label", "group", "content", "sha256")))
+
+    def damage(self) -> list[str]:
+        """What is wrong with the shards themselves: unreadable, of another width, not finite, or with a row twice."""
+        problems: list[str] = []
+        seen: set[str] = set()
+        widths: set[int] = set()
         for shard in self._shards():
-            table = pq.read_table(shard, columns=["sha256", "feature"])
-            column = table["feature"].combine_chunks()
-            matrix = column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1).astype(np.float32)
-            yield from zip(table["sha256"].to_pylist(), matrix, strict=True)
+            try:
+                table = pq.read_table(shard, columns=["sha256", "feature"])
+            except (OSError, pa.ArrowException) as error:
+                problems.append(f"{shard.name}: {error}")
+                continue
+            widths.add(table.schema.field("feature").type.list_size)
+            values = table["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            if not np.isfinite(values).all():
+                problems.append(f"{shard.name}: values that are not finite")
+            digests = table["sha256"].to_pylist()
+            problems += [f"{shard.name}: {digest} is there twice" for digest in digests if digest in seen]
+            seen.update(digests)
+        if len(widths) > 1:
+            problems.append(f"features of several lengths: {sorted(widths)}")
+        return problems
+
+    def _mapped(self) -> tuple[pa.Table, Matrix]:
+        """Every row's text columns, and the features through a memory map of the Arrow copy."""
+        source = pa.ipc.open_file(pa.memory_map(str(self._copy())))
+        batches = [source.get_batch(number) for number in range(source.num_record_batches)]
+        text = pa.Table.from_batches([batch.select(MAPPED_TEXT) for batch in batches])
+        width = source.schema.field("feature").type.list_size
+        parts = [batch["feature"].flatten().to_numpy(zero_copy_only=True).reshape(-1, width) for batch in batches]
+        return text, Matrix.of(parts)
+
+    def _copy(self) -> Path:
+        """The Arrow copy of today's shards; made anew when there are others, whole or not at all."""
+        shards = self._shards()
+        if not shards:
+            raise SettingsError(f"{self.folder}: no feature is stored", hint="check that the pictures can be read")
+        name = hashlib.sha256("/".join(shard.name for shard in shards).encode()).hexdigest()[:16]
+        target = self.folder / f"mapped-{name}.arrow"
+        if not target.exists():
+            partial = target.with_suffix(f".{uuid.uuid4().hex}.partial")
+            batches = _batches(shards)
+            first = next(batches)
+            with pa.ipc.new_file(str(partial), first.schema) as writer:
+                writer.write_batch(first)
+                for batch in batches:
+                    writer.write_batch(batch)
+            os.replace(partial, target)
+            for old in set(self.folder.glob("mapped-*.arrow")) - {target}:
+                old.unlink()
+        return target
+
+
+def _strings(values: Sequence[str]) -> Any:
+    """Object array (N,), equal strings kept once; fixed-width text would take the longest one's room N times."""
+    return np.array([sys.intern(value) for value in values], dtype=object)
+
+
+def _batches(shards: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    """The shards' rows, :data:`MAPPED_ROWS` at a time."""
+    waiting: list[pa.Table] = []
+    for number, shard in enumerate(shards, 1):
+        waiting.append(pq.read_table(shard, columns=[*MAPPED_TEXT, "feature"]))
+        if sum(map(len, waiting)) >= MAPPED_ROWS or number == len(shards):
+            yield from pa.concat_tables(waiting).combine_chunks().to_batches()
+            waiting = []

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 METADATA_KEY = "gendet"
 LOGIT_DECIMALS = 4
-LOGIT_ROWS = 4096  # of features at a time: what a head computes on the way may be far larger than they are
 Views = tuple["Float32Array", ...]
 
 
@@ -190,13 +189,19 @@ def torch_module(folder: Path, manifest: Manifest, registry: Registry) -> Any:
     return head
 
 
-def logits_of(head: Any, x: Float32Array) -> Any:
-    """float64 (N,) logits of features (N, D) by a ``torch.nn.Module`` head."""
+def outputs_of(head: Any, x: Any, rows: int = 8192) -> tuple[Any, Any]:
+    """(mean discrepancy, logit), float64 (N,), of features (N, D), read ``rows`` at a time, by a torch head."""
     import torch
 
     with torch.inference_mode():
-        parts = [head(part)[1] for part in torch.split(torch.from_numpy(x), LOGIT_ROWS)]
-        return torch.cat(parts).numpy().astype(np.float64)
+        parts = [head(torch.from_numpy(x[start : start + rows])) for start in range(0, len(x), rows)]
+    discrepancy, logit = (torch.cat(column).numpy().astype(np.float64) for column in zip(*parts, strict=True))
+    return discrepancy, logit
+
+
+def logits_of(head: Any, x: Any) -> Any:
+    """The logits of :func:`outputs_of`."""
+    return outputs_of(head, x)[1]
 
 
 def _torch_head(

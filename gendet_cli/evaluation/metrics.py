@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 
 RESAMPLES = 1000
 SOURCE_RESAMPLES = 200
+PAIRED_RESAMPLES = 500
 FPRS = (0.01, 0.05)
 
 
@@ -91,6 +92,31 @@ def one_source(score: Any, group: Any, mine: Any, negative: Any, positive: Any, 
     values = figures(score[mine], np.concatenate(others), score[negative])
     names = ("auc", *(f"share@{fpr:g}" for fpr in FPRS))
     return {n: Figure(*map(float, row)) for n, *row in zip(names, values, low, high, strict=True)}
+
+
+def paired_difference(one: Any, other: Any, label: Any, group: Any, seed: int = 0) -> Figure:
+    """AUC (fake against everything else) of one scorer less another's, mean over training seeds, paired.
+
+    One bootstrap draw of whole sources serves both scorers and all their seeds.
+
+    Args:
+        one: (seeds, N) scores.
+        other: (seeds, N) scores of the same pictures.
+        label: (N,) ``real``, ``art`` or ``fake``.
+        group: (N,) sources.
+        seed: of the bootstrap.
+    """
+    draw = np.random.default_rng(seed)
+    fake = label == "fake"
+    sides = [[np.flatnonzero(side & (group == name)) for name in np.unique(group[side])] for side in (~fake, fake)]
+
+    def difference(negative: Any, positive: Any) -> float:
+        areas = [np.mean([auc(row[negative], row[positive]) for row in scorer]) for scorer in (one, other)]
+        return float(areas[0] - areas[1])
+
+    samples = [difference(*(_resampled(side, draw) for side in sides)) for _ in range(PAIRED_RESAMPLES)]
+    low, high = np.quantile(samples, [0.025, 0.975])
+    return Figure(difference(*map(np.concatenate, sides)), float(low), float(high))
 
 
 def _by_group(score: Any, group: Any) -> list[Any]:

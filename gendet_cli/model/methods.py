@@ -22,8 +22,10 @@ from gendet_cli.model.losses import (
     student_real_loss,
 )
 from gendet_cli.model.networks import FEATURE_NORMS, Augmenter, GenDetHead, LinearHead, Structure, TeacherHead
-from gendet_cli.model.training import Fit, Run, Stage, derived_seed, seeded
+from gendet_cli.model.training import Epoch, Fit, Run, Stage, chunks, derived_seed, seeded
 
+MEASURED = 256
+QUANTILES = (0.1, 0.5, 0.9)
 CHOICES = {
     "feature_norm": FEATURE_NORMS,
     "augmenter_form": ("residual", "plain"),
@@ -156,11 +158,13 @@ def _adamw(module: nn.Module, lr: float, settings: GenDetSettings) -> torch.opti
 def fit_teacher(fit: Fit) -> None:
     """The ablation ``teacher``: cross-entropy, nothing else."""
     head: Any = fit.head
-    head.normalise.fit(fit.x)
+    head.normalise.fit(chunks(fit.x))
     optimizer = _adamw(head, fit.settings.teacher_lr, fit.settings)
     run = Run(fit, {"head": head}, {"teacher": optimizer}, fit.settings.batch_size)
-    rows = torch.arange(len(fit.x))
-    stage = Stage("teacher", rows, lambda x, y: classification_loss(head(x)[1], y), optimizer, head)
+    rows = torch.arange(len(fit.is_fake))
+    stage = Stage(
+        "teacher", rows, lambda x, y, w: classification_loss(head(x)[1], y, w), optimizer, head, balanced=True
+    )
     run.execute([stage] * fit.settings.teacher_epochs)
 
 
@@ -184,7 +188,7 @@ def _fit_discrepancy(fit: Fit, *, use_fakes: bool, use_augmenter: bool) -> None:
     dimension = fit.x.shape[1]
     teacher: Any = seeded(lambda: build_teacher(s, dimension), fit.seed, "teacher")
     teacher.teacher = head.teacher  # the body that inference keeps; the pooled head is dropped afterwards
-    head.normalise.fit(fit.x)  # type: ignore[operator,union-attr]
+    head.normalise.fit(chunks(fit.x))  # type: ignore[operator,union-attr]
     teacher.normalise = head.normalise
     augmenter = seeded(lambda: Augmenter(dimension, s.structure), fit.seed, "augmenter")
     networks = {"head": head, "pooled": teacher.pooled, "augmenter": augmenter}
@@ -201,7 +205,7 @@ def _fit_discrepancy(fit: Fit, *, use_fakes: bool, use_augmenter: bool) -> None:
     rotation += [stages.student_fake] if use_fakes else []
     rotation += [stages.augment] if use_augmenter else []
     plan = [stages.teach] * s.teacher_epochs + rotation * s.rotations + [stages.classify] * s.classifier_epochs
-    Run(fit, networks, optimizers, s.batch_size).execute(plan)
+    Run(fit, networks, optimizers, s.batch_size, stages.measure).execute(plan)
 
 
 class GenDetStages:
@@ -211,14 +215,19 @@ class GenDetStages:
         self, fit: Fit, teacher: nn.Module, augmenter: nn.Module, optimizers: dict[str, torch.optim.AdamW]
     ) -> None:
         head: Any = fit.head
-        self._head, self._augmenter, self._settings = head, augmenter, fit.settings
-        rows = torch.arange(len(fit.x))
+        self._head, self._augmenter, self._settings, self._device = head, augmenter, fit.settings, fit.speed.device
+        rows = torch.arange(len(fit.is_fake))
         reals, fakes = rows[fit.is_fake == 0], rows[fit.is_fake == 1]
         kept, shown = _reals_of(fit, reals)
         student = optimizers["student"]
         start = self._copy_teacher if fit.settings.student_start == "teacher" else None
         self.teach = Stage(
-            "teacher", rows, lambda x, y: classification_loss(teacher(x)[1], y), optimizers["teacher"], teacher
+            "teacher",
+            rows,
+            lambda x, y, w: classification_loss(teacher(x)[1], y, w),
+            optimizers["teacher"],
+            teacher,
+            balanced=True,
         )
         self.student_real = Stage("student-real", kept, self._real_loss, student, head.student, start)
         self.student_fake = Stage(
@@ -226,34 +235,61 @@ class GenDetStages:
         )
         self.augment = Stage("augmenter", fakes, self._augment_loss, optimizers["augmenter"], augmenter)
         seen = torch.cat([shown, fakes]).sort().values
-        self.classify = Stage("classifier", seen, self._classify_loss, optimizers["classifier"], head.classifier)
+        self.classify = Stage(
+            "classifier", seen, self._classify_loss, optimizers["classifier"], head.classifier, balanced=True
+        )
+        self._shown = {name: fit.x[_spread(part)] for name, part in (("real", reals), ("fake", fakes)) if len(part)}
+
+    def measure(self) -> dict[str, float]:
+        """For the log: quantiles of the mean discrepancy of some reals and fakes, and how far G moves the fakes.
+
+        An adversary that is in effect off leaves ``augmenter_step`` (mean of ||G(x) - x|| / ||x||) at 0; one that has
+        run away leaves it far above 1.
+        """
+        measures = {}
+        for name, rows in self._shown.items():
+            x = self._head.normalise(rows.to(self._device))
+            d = self._head.discrepancy(x).mean(dim=(1, 2))  # (n,)
+            for quantile in QUANTILES:
+                measures[f"d_{name}_p{round(100 * quantile)}"] = float(d.quantile(quantile))
+            if name == "fake":
+                step = (self._augmenter(x) - x).norm(dim=1) / x.norm(dim=1)  # (n,)
+                measures["augmenter_step"] = float(step.mean())
+        return measures
 
     def _copy_teacher(self) -> None:
         self._head.student.load_state_dict(self._head.teacher.state_dict())
 
-    def _real_loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def _real_loss(self, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
         x = self._head.normalise(x)
-        return student_real_loss(self._head.teacher(x), self._head.student(x), self._settings.reduction)
+        return student_real_loss(self._head.teacher(x), self._head.student(x), self._settings.reduction, w)
 
-    def _fake_loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def _fake_loss(self, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
         s = self._settings
         x = self._augmenter(self._head.normalise(x))
-        loss = student_fake_loss(self._head.teacher(x), self._head.student(x), s.margin, s.hinge)
+        loss = student_fake_loss(self._head.teacher(x), self._head.student(x), s.margin, s.hinge, w)
         weighted: Tensor = s.alpha * loss
         return weighted
 
-    def _augment_loss(self, x: Tensor, y: Tensor) -> Tensor:
+    def _augment_loss(self, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
         x = self._augmenter(self._head.normalise(x))
-        return augmenter_loss(self._head.teacher(x), self._head.student(x), self._settings.reduction)
+        return augmenter_loss(self._head.teacher(x), self._head.student(x), self._settings.reduction, w)
 
-    def _classify_loss(self, x: Tensor, y: Tensor) -> Tensor:
-        x = self._head.normalise(x)
-        fakes = self._settings.classifier_fakes
+    def _classify_loss(self, x: Tensor, y: Tensor, w: Tensor) -> Tensor:
+        x, fakes = self._head.normalise(x), self._settings.classifier_fakes
         if fakes != "raw":
-            augmented = self._augmenter(x[y == 1])
-            raw = x if fakes == "both" else x[y == 0]
-            x, y = torch.cat([raw, augmented]), torch.cat([y if fakes == "both" else y[y == 0], y[y == 1]])
-        return classification_loss(self._head.classifier(self._head.discrepancy(x)), y)
+            real, fake = y == 0, y == 1
+            parts = [x[real], self._augmenter(x[fake])] + ([x[fake]] if fakes == "both" else [])
+            copies = len(parts) - 1  # of each fake, which share its weight
+            x = torch.cat(parts)
+            y = torch.cat([y[real], *[y[fake]] * copies])
+            w = torch.cat([w[real], *[w[fake] / copies] * copies])
+        return classification_loss(self._head.classifier(self._head.discrepancy(x)), y, w)
+
+
+def _spread(rows: Tensor) -> Tensor:
+    """At most :data:`MEASURED` of ``rows``, evenly."""
+    return rows[torch.linspace(0, len(rows) - 1, min(MEASURED, len(rows))).long()]
 
 
 def _reals_of(fit: Fit, reals: Tensor) -> tuple[Tensor, Tensor]:
@@ -273,7 +309,7 @@ def fit_linear(fit: Fit) -> None:
     from sklearn.linear_model import LogisticRegression
     from threadpoolctl import threadpool_limits
 
-    x = nn.functional.normalize(fit.x, dim=1).numpy()
+    x = torch.cat([nn.functional.normalize(chunk, dim=1) for chunk in chunks(fit.x)]).numpy()
     probe = LogisticRegression(C=fit.settings.c, class_weight="balanced", max_iter=5000, random_state=fit.seed)
     with threadpool_limits(1):  # the order of additions does not depend on the machine's cores
         probe.fit(x, fit.is_fake.numpy())
@@ -281,4 +317,4 @@ def fit_linear(fit: Fit) -> None:
     with torch.no_grad():
         head.linear.weight.copy_(torch.from_numpy(probe.coef_))
         head.linear.bias.copy_(torch.from_numpy(probe.intercept_))
-    fit.progress("logistic regression", 1, 1, float("nan"))
+    fit.progress(Epoch("logistic regression", 1, 1, float("nan"), {}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,11 +64,18 @@ class Normalise(nn.Module):
             self.register_buffer("mean", torch.zeros(dimension))
             self.register_buffer("deviation", torch.ones(dimension))
 
-    def fit(self, x: Tensor) -> None:
-        """Take mean and deviation from the training features (N, D); nothing to do for the other rules."""
-        if self.rule == "standard":
-            self.mean = x.mean(dim=0)  # (D,)
-            self.deviation = x.std(dim=0).clamp(min=1e-6)  # (D,)
+    def fit(self, chunks: Iterable[Tensor]) -> None:
+        """Take mean and deviation from the training features, in chunks (n, D); the other rules need none."""
+        if self.rule != "standard":
+            return
+        count, total, squares = 0, torch.zeros(()).double(), torch.zeros(()).double()
+        for chunk in chunks:
+            count, total = count + len(chunk), total + chunk.double().sum(dim=0)
+            squares = squares + chunk.double().square().sum(dim=0)
+        mean = total / count  # (D,)
+        self.mean = mean.float()
+        variance = (squares / count - mean.square()) * count / max(count - 1, 1)
+        self.deviation = variance.clamp(min=1e-12).sqrt().float()  # (D,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Rows of length sqrt(D), or standardised, or as they are."""

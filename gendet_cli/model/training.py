@@ -8,15 +8,79 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from gendet_cli.model import parallel
 from gendet_cli.model.checkpoint import load_checkpoint, save_checkpoint
+from gendet_cli.model.losses import class_weights
+
+BLOCK_ROWS = 512
+WINDOW_BYTES = 64 << 20
+
+
+class Rows(Protocol):
+    """Features (N, D): a tensor is one; a store on disk is read by index."""
+
+    @property
+    def shape(self) -> Sequence[int]:
+        """(N, D)."""
+
+    def __getitem__(self, index: Tensor, /) -> Tensor:
+        """Rows (n, D) float32 of an index (n,)."""
+
+
+def chunks(x: Rows, rows: int = 8192) -> Iterator[Tensor]:
+    """All of ``x``, some rows at a time, in order."""
+    for index in torch.split(torch.arange(x.shape[0]), rows):
+        yield x[index]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is told of a finished epoch.
+
+    Attributes:
+        stage: its stage's name.
+        number: from 1.
+        of: epochs of the whole plan.
+        loss: mean over the rows.
+        measures: what the method measures after each epoch, by name.
+    """
+
+    stage: str
+    number: int
+    of: int
+    loss: float
+    measures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How the arithmetic is done: on a GPU in mixed precision, compiled, from pinned memory; on a CPU plainly.
+
+    Attributes:
+        device: of networks and batches.
+        mixed_precision: bfloat16 where autocast allows it.
+        compiled: transformer blocks through ``torch.compile`` with this backend, or empty for none.
+        pinned: batches copied from page-locked memory, while the last one is still at work.
+    """
+
+    device: str = "cpu"
+    mixed_precision: bool = False
+    compiled: str = ""
+    pinned: bool = False
+
+    @classmethod
+    def on(cls, device: str) -> Speed:
+        """What suits ``device``."""
+        return cls(device, True, "inductor", True) if device.startswith("cuda") else cls(device)
 
 
 @dataclass(frozen=True)
@@ -24,24 +88,26 @@ class Fit:
     """One training: the data, the settings, the seed, and where its state is kept.
 
     Attributes:
-        x: features (N, D) float32.
+        x: features (N, D): a float32 tensor, or anything with ``shape`` that gives one for an index, from disk.
         is_fake: (N,) float32, 1 for fake, 0 for real or human art.
         picture: (N,) int64, equal for views of one picture.
         settings: the method's settings dataclass.
         head: the network that ``MethodSpec.build`` made under :func:`seeded`.
         seed: of initialisation and order.
         checkpoint: file of the state after the last finished epoch.
-        progress: called with (stage, epoch, epochs, mean loss) after each epoch.
+        progress: called after each epoch.
+        speed: device and arithmetic.
     """
 
-    x: Tensor
+    x: Rows
     is_fake: Tensor
     picture: Tensor
     settings: Any
     head: nn.Module
     seed: int
     checkpoint: Path
-    progress: Callable[[str, int, int, float], None]
+    progress: Callable[[Epoch], None]
+    speed: Speed = Speed()
 
 
 @dataclass(frozen=True)
@@ -51,29 +117,54 @@ class Stage:
     Attributes:
         name: for seeds, logs and progress, e.g. ``student-real``.
         rows: indices into the data (K,).
-        loss: (features (B, D), is_fake (B,)) -> scalar.
+        loss: (features (B, D), is_fake (B,), weight (B,) that sums to 1 over the batch) -> scalar.
         optimizer: what moves; several stages may share one.
         moves: the network that learns; every other one is frozen and in evaluation mode, as at inference.
         before: called once, before the stage's first epoch of the plan.
+        balanced: whether each class of a batch has half the weight, or each row the same.
     """
 
     name: str
     rows: Tensor
-    loss: Callable[[Tensor, Tensor], Tensor]
+    loss: Callable[[Tensor, Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     moves: nn.Module
     before: Callable[[], object] | None = None
+    balanced: bool = False
 
 
 @dataclass
 class Run:
-    """Networks and optimizers by name, a plan of stages, and the count of finished epochs."""
+    """Networks and optimizers by name, a plan of stages, and the count of finished epochs.
+
+    Attributes:
+        fit: the data, the settings, the seed.
+        networks: everything that is saved, and frozen unless its stage moves it.
+        optimizers: everything that is saved beside them.
+        batch_size: rows a step, over all processes.
+        measure: measured after each epoch, for the log.
+    """
 
     fit: Fit
     networks: Mapping[str, nn.Module]
     optimizers: Mapping[str, torch.optim.Optimizer]
     batch_size: int
+    measure: Callable[[], Mapping[str, float]] = dict
     _plan: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for network in self.networks.values():
+            network.to(self.fit.speed.device)
+            for part in network.modules():
+                if self.fit.speed.compiled and isinstance(part, nn.TransformerEncoderLayer):
+                    part.compile(backend=self.fit.speed.compiled)
+
+    @cached_property
+    def _data(self) -> str:
+        digest = hashlib.sha256(self.fit.is_fake.numpy().tobytes())
+        for chunk in chunks(self.fit.x):
+            digest.update(chunk.numpy().tobytes())
+        return digest.hexdigest()
 
     def execute(self, plan: list[Stage]) -> None:
         """Run what is not yet finished of ``plan``, saving after each epoch."""
@@ -85,8 +176,11 @@ class Run:
             if stage.before and self._plan.index(stage.name) == index:
                 stage.before()
             loss = self._epoch(stage, index)
-            self._save(index + 1)
-            self.fit.progress(stage.name, index + 1, len(plan), loss)
+            if parallel.place()[0] == 0:
+                self._save(index + 1)
+            with torch.no_grad():
+                measures = self.measure()
+            self.fit.progress(Epoch(stage.name, index + 1, len(plan), loss, measures))
 
     def _epoch(self, stage: Stage, index: int) -> float:
         torch.manual_seed(derived_seed(self.fit.seed, stage.name, index))
@@ -95,21 +189,34 @@ class Run:
             network.requires_grad_(False)
         stage.moves.train()
         stage.moves.requires_grad_(True)
-        total = torch.zeros(())
-        for batch in _batches(stage.rows, self.batch_size):
+        total = torch.zeros((), device=self.fit.speed.device)
+        for x, is_fake in _batches(self.fit, stage.rows, self.batch_size):
             stage.optimizer.zero_grad()
-            loss = stage.loss(self.fit.x[batch], self.fit.is_fake[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
+            total += self.backward(stage, x, is_fake) * len(x)
             stage.optimizer.step()
-            total += loss.detach() * len(batch)
         return float(total / len(stage.rows))
+
+    def backward(self, stage: Stage, x: Tensor, is_fake: Tensor) -> Tensor:
+        """Gradients of one batch (B, D), summed over the processes, each of which takes its share; gives the loss."""
+        speed = self.fit.speed
+        weight = class_weights(is_fake) if stage.balanced else torch.full((len(x),), 1 / len(x))  # (B,)
+        mine = [parallel.share(tensor) for tensor in (x, is_fake, weight)]
+        if speed.pinned:
+            mine = [tensor.pin_memory() for tensor in mine]
+        mine = [tensor.to(speed.device, non_blocking=speed.pinned) for tensor in mine]
+        loss = torch.zeros((), device=speed.device)
+        if len(mine[0]):
+            with torch.autocast(torch.device(speed.device).type, torch.bfloat16, enabled=speed.mixed_precision):
+                loss = stage.loss(*mine)
+            loss.backward()  # type: ignore[no-untyped-call]
+        parallel.sum_gradients(stage.moves)
+        return parallel.total(loss.detach())
 
     def _save(self, finished: int) -> None:
         save_checkpoint(self.fit.checkpoint, self.networks, self.optimizers, finished, self._settings())
 
     def _settings(self) -> str:
-        data = hashlib.sha256(self.fit.x.numpy().tobytes() + self.fit.is_fake.numpy().tobytes()).hexdigest()
-        return json.dumps([repr(self.fit.settings), self.fit.seed, list(self.fit.x.shape), data, self._plan])
+        return json.dumps([repr(self.fit.settings), self.fit.seed, list(self.fit.x.shape), self._data, self._plan])
 
     def _check(self, plan: list[Stage]) -> None:
         """Raises ValueError if a stage would have nothing to learn from."""
@@ -122,9 +229,19 @@ class Run:
         return load_checkpoint(self.fit.checkpoint, self.networks, self.optimizers, self._settings())
 
 
-def _batches(rows: Tensor, size: int) -> Iterator[Tensor]:
-    """Shuffled by torch's current seed; the last one may be smaller."""
-    yield from torch.split(rows[torch.randperm(len(rows))], size)
+def _batches(fit: Fit, rows: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features (B, D) and is_fake (B,), shuffled by torch's current seed; a window's last batch may be smaller.
+
+    Blocks of neighbouring rows are drawn at random until :data:`WINDOW_BYTES` are full, and shuffled row by row: a set
+    that fits is shuffled whole, a larger one is read once an epoch, in long stretches, in flat memory.
+    """
+    blocks = torch.split(rows, BLOCK_ROWS)
+    fitting = max(1, WINDOW_BYTES // (4 * fit.x.shape[1] * BLOCK_ROWS))
+    for window in torch.split(torch.randperm(len(blocks)), fitting):
+        kept = torch.cat([blocks[number] for number in window.sort().values])
+        x, is_fake = fit.x[kept], fit.is_fake[kept]  # (K, D), (K,)
+        for batch in torch.split(torch.randperm(len(kept)), size):
+            yield x[batch], is_fake[batch]
 
 
 def derived_seed(*parts: object) -> int:

@@ -1,0 +1,135 @@
+"""``gendet compare``: methods side by side on the same features, over several seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
+from gendet_cli.cli.places import DataRoot, Dataset, places_of
+from gendet_cli.errors import ExitCode, SettingsError
+
+if TYPE_CHECKING:
+    from gendet_cli.compare import Line
+
+LADDER = ("univfd-linear", "teacher", "ts-ad", "ts-ad-fake", "gendet")
+
+
+@guarded
+def compare(
+    dataset: Dataset = "open-set",
+    data_root: DataRoot = None,
+    method: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME[,SETTING=VALUE...]; repeatable [default: the paper's ladder].", show_default=False),
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method.")] = 5,
+    train_split: Annotated[str, typer.Option(help="Split that is trained on.")] = "train",
+    test_split: Annotated[str, typer.Option(help="Split that is measured.")] = "dev",
+    transform: Annotated[str, typer.Option(help="What the measured pictures went through.")] = "aligned",
+    backbone: Annotated[str, typer.Option(help="family[:variant], joined by +.")] = "clip",
+    features: Annotated[Path, typer.Option(help="The feature store.")] = Path("runs/features"),
+    copies: Annotated[int, typer.Option(min=0, help="Degraded views of each training picture; 0: as they are.")] = 2,
+    out: Annotated[Path | None, typer.Option(help="Write every prediction as Parquet.", show_default=False)] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="Only print the table of such a file.", show_default=False)
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="The table as Markdown.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
+    workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> ExitCode:
+    """Train methods with several seeds on the same features; mean, deviation and paired differences of AUC.
+
+    Fake against real + art unless said. Intervals are 95%, bootstrap over whole sources.
+    """
+    from gendet_cli.compare import lines, read
+
+    if from_:
+        runs, label, group = read(from_)
+        _show(lines(runs, label, group), markdown=markdown)
+        return ExitCode.CLEAR
+    chosen = [_method(text) for text in method or LADDER]
+    options: dict[str, Any] = {
+        "dataset": dataset,
+        "places": places_of(dataset, data_root),
+        "splits": (train_split, test_split),
+        "transform": transform,
+    }
+    options |= {"backbone": backbone, "features": features, "copies": copies, "device": device, "workers": workers}
+    _show(_compared(chosen, seeds, out, options, quiet=quiet), markdown=markdown)
+    return ExitCode.CLEAR
+
+
+def _method(text: str) -> tuple[str, dict[str, str]]:
+    """``gendet,alpha=1`` as a name and its settings."""
+    name, *pairs = text.split(",")
+    if any("=" not in pair for pair in pairs):
+        raise SettingsError(f"not NAME[,SETTING=VALUE...]: {text}", hint="for example --method gendet,alpha=1")
+    return name, dict(pair.split("=", 1) for pair in pairs)
+
+
+def _compared(
+    methods: Sequence[tuple[str, dict[str, str]]], seeds: int, out: Path | None, o: dict[str, Any], *, quiet: bool
+) -> list[Line]:
+    from gendet_cli.compare import lines, train_all, write
+    from gendet_cli.data.layouts import read_layout
+    from gendet_cli.detector.backbones import open_backbone, runtime_for
+    from gendet_cli.detector.runtimes import on_device
+    from gendet_cli.features import features_of
+    from gendet_cli.plugin.registry import Registry
+    from gendet_cli.plugin.specs import Runtime
+
+    registry, console = Registry(pinned_plugins()), stderr()
+    kind = runtime_for(o["backbone"], "auto", registry)
+
+    def note(text: str) -> None:
+        console.print(text, markup=False)
+
+    backbone = on_device(o["device"], lambda d: open_backbone(o["backbone"], Runtime(kind, d), registry), note)
+    with progress_on_stderr(quiet=quiet) as progress:
+
+        def views(split: str, transform: str) -> Any:
+            return features_of(
+                read_layout(o["dataset"], o["places"], split),
+                backbone,
+                transform,
+                o["features"],
+                workers=o["workers"],
+                progress=progress,
+                skipped=lambda record, reason: note(f"left out: {record.path}: {reason}"),
+            )
+
+        train_split, test_split = o["splits"]
+        names = [f"training:{copy}" for copy in range(o["copies"])] or ["raw"]
+        train, test = [views(train_split, name) for name in names], views(test_split, o["transform"])
+        runs = train_all(train, test, methods, seeds, registry, progress)
+    if out:
+        write(out, runs, test)
+    return lines(runs, test.label, test.group)
+
+
+def _show(table: Sequence[Line], *, markdown: bool) -> None:
+    from gendet_cli.compare import FIGURES
+
+    heads = ["method", *FIGURES, "AUC - previous", "AUC - first"]
+    rows = [[line.method, *_cells(line), str(line.to_previous or ""), str(line.to_first or "")] for line in table]
+    if markdown:
+        for cells in (heads, ["---"] * len(heads), *rows):
+            print("|", " | ".join(cells), "|")
+        return
+    drawn = Table(*heads, box=None, pad_edge=False)
+    for row in rows:
+        drawn.add_row(*row)
+    Console(highlight=False).print(drawn)
+
+
+def _cells(line: Line) -> list[str]:
+    pairs = zip(line.mean, line.deviation, strict=True)
+    return ["" if math.isnan(mean) else f"{mean:.3f} ± {deviation:.3f}" for mean, deviation in pairs]
