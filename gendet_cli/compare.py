@@ -65,6 +65,8 @@ def train_all(
     runs = []
     for name, overrides in methods:
         spec = registry.method(name)
+        if spec.pixels is not None:
+            raise SettingsError(f"{name} reads pictures, not stored features", hint="train and evaluate it by itself")
         chosen = resolve_settings(spec, overrides)
         label = " ".join([name, *(f"{key}={value}" for key, value in overrides.items())])
         for seed in range(seeds):

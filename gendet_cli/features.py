@@ -49,7 +49,6 @@ def features_of(
     A picture that cannot be decoded is told to ``skipped`` and left out; nothing takes its place. Of several processes
     each computes its ``share`` (rank, processes), and ``wait`` returns when all have.
     """
-    require_vector(backbone)
     store = store_of(folder, backbone, transform)
     readable = hashed(records, folder, skipped)
     known = store.known()
@@ -62,7 +61,12 @@ def features_of(
 
 
 def store_of(folder: Path, backbone: Backbone, transform: str) -> Store:
-    """The store of one backbone, its weights and preprocessing, and one transform with its constants."""
+    """The store of one backbone, its weights and preprocessing, and one transform with its constants.
+
+    Raises:
+        SettingsError: the backbone's features are no vectors.
+    """
+    require_vector(backbone)
     key = {
         "backbone": backbone.name,
         "weights_sha256": backbone.weights_sha256,

@@ -23,6 +23,7 @@ from gendet_cli.detector.runtimes import TorchRunner, on_device, torch_device
 from gendet_cli.engine.job import Job
 from gendet_cli.engine.pool import DecoderPool
 from gendet_cli.errors import SettingsError
+from gendet_cli.model import parallel
 from gendet_cli.model.finetuning import PixelFit
 from gendet_cli.model.training import seeded
 from gendet_cli.plugin.registry import Registry
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Float64Array = NDArray[np.float64]
-
-HELD_OUT_TRANSFORM = "training:0"
-"""Held-out pictures are scored as those of every other method are: as the first training copy."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -59,7 +57,10 @@ def finetune(
     from gendet_cli.train import manifest_of, prepare_folder, write_detector
 
     assert spec.pixels is not None
-    work = prepare_folder(settings)
+    if parallel.place()[1] > 1:
+        raise SettingsError(f"{spec.name} trains in one process", hint="run it without torchrun")
+    work = settings.out / "work"
+    prepare_folder(settings, work)
     device = on_device(settings.device, lambda name: str(torch_device(name)), note)
     pixels = open_backbone(f"pixels:{spec.pixels(chosen)}", Runtime("torch", device), registry)
     pictures = Pictures.readable(records, pixels.preprocessing, settings.workers, progress, note)
@@ -101,7 +102,7 @@ class Pictures:
         """Those of ``records`` that can be decoded; what is left out is told to ``note``."""
         found: list[Record] = []
         digests: list[str] = []
-        outcomes = _decoded(records, preprocessing, HELD_OUT_TRANSFORM, workers)
+        outcomes = _decoded(records, preprocessing, "raw", workers)
         for done, (outcome, record) in enumerate(zip(outcomes, records, strict=True), 1):
             progress("reading pictures", done, len(records))
             if isinstance(outcome, Failure):
@@ -114,8 +115,7 @@ class Pictures:
         label, group, content = (
             np.array([getattr(record, name) for record in found]) for name in ("label", "group", "content")
         )
-        none = Matrix.of([np.empty((len(found), 0), np.float32)])
-        rows = Features(none, label, group, content, np.array(digests))
+        rows = Features(Matrix.of([np.empty((len(found), 0), np.float32)]), label, group, content, np.array(digests))
         return cls(found, rows, preprocessing, workers)
 
     def take(self, mask: Any) -> Pictures:
@@ -197,10 +197,10 @@ class Trainer:
         return head.eval()
 
     def logits(self, name: str, head: torch.nn.Module, pictures: Pictures) -> Float64Array:
-        """Logits (N,) of ``pictures`` as held-out ones are scored."""
-        runner = TorchRunner(head, self._device)
+        """Logits (N,) of ``pictures``, degraded as the held-out ones of every other method: the first copy."""
+        runner, transform = TorchRunner(head, self._device), "training:0" if self._settings.copies else "raw"
         logit = []
-        for view in pictures.views(HELD_OUT_TRANSFORM, range(len(pictures.records))):
+        for view in pictures.views(transform, range(len(pictures.records))):
             logit.append(float(runner.run(view.numpy()[None])[1][0]))
             self._progress(f"{name}: scores", len(logit), len(pictures.records))
         return np.array(logit)

@@ -60,7 +60,7 @@ def train(
         return finetune(records, settings, spec, chosen, registry, progress=progress, note=note)
     work = settings.out / "work"
     if first_process():
-        prepare_folder(settings)
+        prepare_folder(settings, work)
     parallel.wait()
     device, backbone = on_device(settings.device, lambda device: (device, _open(settings, registry, device)), note)
     copies = [
@@ -133,9 +133,8 @@ def resolve_settings(spec: MethodSpec, overrides: Mapping[str, Any], problems: S
     return settings
 
 
-def prepare_folder(settings: TrainSettings) -> Path:
-    """The folder of checkpoints in ``settings.out``. Raises SettingsError if that is in use or cannot be written."""
-    work = settings.out / "work"
+def prepare_folder(settings: TrainSettings, work: Path) -> None:
+    """Make the folder of checkpoints. Raises SettingsError if ``settings.out`` is in use or cannot be written."""
     if settings.out.exists() and any(settings.out.iterdir()) and not settings.resume:
         raise SettingsError(f"{settings.out} is not empty", hint="use --resume, or another --out")
     if (settings.out / "detector.json").is_file():
@@ -144,7 +143,6 @@ def prepare_folder(settings: TrainSettings) -> Path:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"{work}: {error.strerror}", hint="name a writable --out") from error
-    return work
 
 
 def _open(settings: TrainSettings, registry: Registry, device: str) -> Backbone:

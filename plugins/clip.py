@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ FOLDER = "clip-vit-b-16"
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 TRANSPOSED = "^T"
+NATIVE = "@native"
 
 
 class EmbeddedClip(Backbone):
@@ -180,15 +182,21 @@ def _downloaded(model: str, tag: str, config: dict[str, Any], allow_network: boo
 
 
 def open_clip_backbone(variant: str, runtime: Runtime) -> Backbone:
-    """``""`` or the embedded name: the weights that ship; ``<model>/<tag or file>``: open_clip, in torch."""
-    if variant in ("", EMBEDDED):
-        return EmbeddedClip(runtime)
-    model, _, tag = variant.partition("/")
-    return OpenClip(model, tag, runtime)
+    """``""`` or the embedded name: the weights that ship; ``<model>/<tag or file>``: open_clip, in torch.
+
+    With ``@native`` at the end the centre of the picture is cut without resizing, as UnivFD's own code does.
+    """
+    name = variant.removesuffix(NATIVE)
+    model, _, tag = name.partition("/")
+    backbone = EmbeddedClip(runtime) if name in ("", EMBEDDED) else OpenClip(model, tag, runtime)
+    if variant.endswith(NATIVE):
+        backbone.name += NATIVE
+        backbone.preprocessing = tuple(replace(part, rule="native-crops") for part in backbone.preprocessing)
+    return backbone
 
 
 def _runtimes(variant: str) -> tuple[Kind, ...]:
-    return ("onnx", "torch") if variant in ("", EMBEDDED) else ("torch",)
+    return ("onnx", "torch") if variant.removesuffix(NATIVE) in ("", EMBEDDED) else ("torch",)
 
 
 @hookimpl

@@ -49,7 +49,7 @@ def fit_linear(fit: Fit) -> dict[str, Any]:
     except ValueError as error:
         raise WeightsError(
             f"{file}: no linear layer over {fit.x.shape[1]} features: {error}",
-            hint="UnivFD's fc_weights.pth goes with --backbone clip:ViT-L-14-quickgelu/openai",
+            hint="UnivFD's fc_weights.pth goes with --backbone clip:ViT-L-14-quickgelu/openai@native",
         ) from error
     return {"pretrained": True, "weights_sha256": digest}
 

@@ -243,6 +243,18 @@ def test_a_file_of_another_hash_is_refused(fc_weights: Path) -> None:
         pretrained.read_state(fc_weights, "0" * 64)
 
 
+def test_clip_on_native_pixels_is_a_backbone_of_its_own_name() -> None:
+    """UnivFD's released layer was trained on 224-px cuts of pictures that were not resized."""
+    family = Registry().backbone("clip")
+    native = family.open("@native", Runtime("onnx"))
+    assert native.name == "clip:ViT-B-16-quickgelu/openai@native"
+    assert [(part.rule, part.size_px, part.views) for part in native.preprocessing] == [("native-crops", 224, 1)]
+    again = family.open(native.name.partition(":")[2], Runtime("onnx"))
+    assert (again.name, again.preprocessing) == (native.name, native.preprocessing)
+    assert family.runtimes("@native") == family.runtimes("") == ("onnx", "torch")
+    assert family.runtimes("ViT-L-14/openai@native") == ("torch",)
+
+
 class Stranger:
     """Something that only a pickle could bring back."""
 

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 METADATA_KEY = "gendet"
 LOGIT_DECIMALS = 4
-LOGIT_ROWS = 4096  # of features at a time: what a head computes on the way may be far larger than they are
 Views = tuple["Float32Array", ...]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gendet_cli.model.training import Epoch, Fit, chunks
+from gendet_cli.model.training import Epoch, Fit, Rows, chunks
 
 SCALE = 100.0
 """From cosine distance to logit: CLIP's own, so that four decimals of a logit tell neighbours apart."""
@@ -58,14 +58,14 @@ class NeighbourHead(nn.Module):
         for name in ("real", "fake"):
             self.register_buffer(name, torch.zeros(0, dimension, dtype=STORED[settings.stored]))
 
-    def store(self, x: Tensor, is_fake: Tensor) -> None:
+    def store(self, x: Rows, is_fake: Tensor) -> None:
         """Keep the features (N, D) with their classes (N,). Raises ValueError for fewer than k of a class."""
-        unit = nn.functional.normalize(x, dim=1)
+        unit = torch.cat([nn.functional.normalize(part, dim=1).to(self.real.dtype) for part in chunks(x)])  # (N, D)
         for name, label in (("real", 0), ("fake", 1)):
             rows = unit[is_fake == label]
             if len(rows) < self.k:
                 raise ValueError(f"{len(rows)} {name} features, fewer than k = {self.k}")
-            setattr(self, name, rows.to(getattr(self, name).dtype))
+            setattr(self, name, rows)
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         for name in ("real", "fake"):
@@ -93,5 +93,5 @@ def build_neighbours(settings: NeighbourSettings, dimension: int) -> nn.Module:
 def fit_neighbours(fit: Fit) -> None:
     """Store the training features."""
     head: Any = fit.head
-    head.store(torch.cat(list(chunks(fit.x))), fit.is_fake)
+    head.store(fit.x, fit.is_fake)
     fit.progress(Epoch("features stored", 1, 1, float("nan"), {}))
