@@ -12,6 +12,8 @@ GENIMAGE_SUBSETS = {
     "midjourney": "Midjourney",
     "sdv4": "SD V1.4",
     "sdv5": "SD V1.5",
+    "stable_diffusion_v_1_4": "SD V1.4",
+    "stable_diffusion_v_1_5": "SD V1.5",
     "adm": "ADM",
     "glide": "GLIDE",
     "wukong": "Wukong",

@@ -54,6 +54,8 @@ def read_header(path: Path) -> Header:
     import pillow_heif
 
     pillow_heif.register_heif_opener()
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no regular file")
     with path.open("rb") as stream, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a picture said to be a bomb has a header like any other
         size = os.fstat(stream.fileno()).st_size

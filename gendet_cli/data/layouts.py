@@ -102,7 +102,7 @@ def _csv(places: Places, split: str) -> list[Record]:
 def _table(table: Path, split: str, columns: Sequence[str], group: str) -> list[Record]:
     """Records of a CSV file whose paths are relative to its folder; without a column ``split`` every row is of any."""
     try:
-        with table.open(newline="", encoding="utf-8") as stream:
+        with table.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
@@ -112,8 +112,10 @@ def _table(table: Path, split: str, columns: Sequence[str], group: str) -> list[
             rows = [row for row in reader if row.get("split", split) == split]
     except (OSError, ValueError, csv.Error) as error:
         raise SettingsError(f"{table}: {error}", hint="expected a CSV file in UTF-8") from error
-    if any(row[name] is None for row in rows for name in columns):
-        raise SettingsError(f"{table}: a row is too short", hint=f"expected columns: {', '.join(columns)}")
+    if any(row[name] is None or (not row[name] and name != "content") for row in rows for name in columns):
+        raise SettingsError(
+            f"{table}: a row without a value for each column", hint=f"expected columns: {', '.join(columns)}"
+        )
     wrong = sorted({row["label"] for row in rows} - set(LABELS))
     if wrong:
         raise SettingsError(f"{table}: label {', '.join(wrong)}", hint=f"labels are {', '.join(LABELS)}")
@@ -164,7 +166,7 @@ def splits_of(name: str, places: Places) -> list[str]:
     table = {"open-set": places.root / "index.csv" if places.root else None, "csv": places.table}.get(name)
     if table is None or not table.is_file():
         return ["train"]
-    with table.open(newline="", encoding="utf-8") as stream:
+    with table.open(newline="", encoding="utf-8-sig") as stream:
         return sorted({row.get("split") or "train" for row in csv.DictReader(stream)})
 
 
