@@ -100,7 +100,8 @@ def predict(
     unreadable: dict[str, str] = {}
 
     def skipped(record: Record, reason: str) -> None:
-        if unreadable.setdefault(str(record.path), reason) is reason:
+        if str(record.path) not in unreadable:  # told once, not under every transform
+            unreadable[str(record.path)] = reason
             note(f"left out: {record.path}: {reason}")
 
     once = list({(record.path, record.subset, record.split): record for record in records}.values())
@@ -204,7 +205,7 @@ def _vectors(
         with torch.inference_mode():
             x = one.head.normalise(torch.from_numpy(stored.x[:]))
             d = one.head.discrepancy(x).flatten(1).numpy().astype(np.float16)  # (n, T * 196)
-        lists = pa.FixedSizeListArray.from_arrays(pa.array(d.ravel()), d.shape[1])
+        lists = pa.array(list(d), pa.list_(pa.float16()))  # detectors differ in the length of D
         identity = [one.manifest.identity] * len(d)
         parts.append(
             pa.table(

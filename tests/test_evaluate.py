@@ -253,7 +253,10 @@ def test_degraded(make_detector: Make, trees: Path, store: Path, tmp_path: Path,
 def test_sweep_of_given_detectors_stands_beside_table_5(
     make_detector: Make, trees: Path, store: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    detectors = [make_detector(tmp_path / f"m{margin}", margin=margin, alpha=0.1) for margin in (2.0, 4.0)]
+    detectors = [
+        make_detector(tmp_path / f"m{margin}", margin=margin, alpha=0.1, tokens=tokens)
+        for margin, tokens in ((2.0, 4), (4.0, 2))
+    ]
     options = ["--protocol", "sweep", "--data-root", str(trees / "ufd"), "--condition", "as published"]
     options += [part for detector in detectors for part in ("--detector", str(detector))]
     evaluated(tmp_path / "out", store, *options)
@@ -262,7 +265,11 @@ def test_sweep_of_given_detectors_stands_beside_table_5(
     assert "paper: M 4, alpha 0.1" in said
 
 
-def test_sweep_trains_a_detector_a_pair(site: Path, store: Path, tmp_path: Path, capsys: Any) -> None:
+def test_sweep_trains_a_detector_a_pair(
+    site: Path, store: Path, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sweep_pairs() == [(2, 0.01), (2, 0.1), (2, 1), (1, 0.1), (4, 0.1)]
+    monkeypatch.setattr("gendet_cli.sweep.sweep_pairs", lambda: [(2.0, 0.01), (4.0, 0.1)])
     draw = np.random.default_rng(0)
     for label, brightness in (("real", 170), ("fake", 60)):
         for source in "ab":
@@ -278,7 +285,7 @@ def test_sweep_trains_a_detector_a_pair(site: Path, store: Path, tmp_path: Path,
     sweep = ["--protocol", "sweep", *data, "--config", str(config), "--condition", "raw", "--no-plots"]
     figures = evaluated(out, store, *sweep)
     pairs = [(d["settings"]["margin"], d["settings"]["alpha"]) for d in figures["detectors"].values()]
-    assert pairs == sweep_pairs() == [(2, 0.01), (2, 0.1), (2, 1), (1, 0.1), (4, 0.1)]
+    assert pairs == [(2, 0.01), (4, 0.1)]
     models = {path.parent.name: path.stat().st_mtime_ns for path in out.rglob("detector.json")}
     evaluated(out, store, *sweep)  # what is trained is not trained again
     assert {path.parent.name: path.stat().st_mtime_ns for path in out.rglob("detector.json")} == models
