@@ -242,6 +242,9 @@ def test_degraded(make_detector: Make, trees: Path, store: Path, tmp_path: Path,
     assert "Table 4" in said
     assert "87.6" in said
     assert (tmp_path / "out" / "plots" / "degradations.png").is_file()
+    curves = (tmp_path / "out" / "plots" / "degradation-curves.svg").read_text(encoding="utf-8")
+    assert "CNNDet, published" in curves
+    assert "raw" in curves
     rows = rows_of(tmp_path / "out")
     by_method = {row["detector"].split("@")[0]: row["discrepancy"] for row in rows}
     assert by_method["b"] == ""  # a teacher has no discrepancy

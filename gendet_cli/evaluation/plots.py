@@ -13,6 +13,7 @@ from sklearn.metrics import roc_curve
 
 from gendet_cli.errors import SettingsError
 from gendet_cli.evaluation.figures import Rows, under
+from gendet_cli.evaluation.paper import published
 from gendet_cli.evaluation.predictions import Predictions
 
 if TYPE_CHECKING:
@@ -65,6 +66,9 @@ def _drawings(predictions: Predictions, figures: Mapping[str, Any]) -> Iterator[
     _curves(axes[0], figures)
     yield "conditions", "AUC by condition, with 95% intervals", drawing
     if any(condition["degradation"] for condition in about["conditions"]):
+        drawing, axes = _panels(height=4)
+        _degradation_curves(axes[0], figures)
+        yield "degradation-curves", "Accuracy at 0.5 under the degradations of Table 4, and the published one", drawing
         drawing, axes = _panels(len(detectors))
         for identity, axis in zip(detectors, axes, strict=True):
             _degradations(axis, rows.where(rows.detector == identity), about, identity)
@@ -142,6 +146,28 @@ def _curves(axis: Axes, figures: Mapping[str, Any]) -> None:
     axis.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axis.set(ylabel="AUC, mean over the sets")
     axis.legend(frameon=False, fontsize=8)
+
+
+def _degradation_curves(axis: Axes, figures: Mapping[str, Any]) -> None:
+    """A line for every detector and column (raw, fakes aligned, both aligned); the paper's dashed."""
+    degradations = {c["name"]: c["degradation"] for c in figures["conditions"] if c["degradation"]}
+    places = {name: place for place, name in enumerate(dict.fromkeys(degradations.values()))}
+    lines: dict[str, dict[int, dict[str, float]]] = {}
+    for result in figures["results"]:
+        degradation = degradations.get(result["condition"])
+        if degradation and result["mean"]:
+            line = f"{result['detector']}, {result['condition'].removeprefix(f'{degradation}, ')}"
+            lines.setdefault(line, {})[places[degradation]] = result["mean"]["thresholds"]["0.5"]["accuracy"]
+    for line, found in lines.items():
+        values = np.array([[f["value"], f["value"] - f["low"], f["high"] - f["value"]] for f in found.values()]).clip(0)
+        axis.errorbar(list(found), values[:, 0], yerr=values[:, 1:].T, marker="o", capsize=3, label=line)
+    for method, colour in (("GenDet", "#444444"), ("CNNDet", "#aaaaaa")):
+        row = published("table4_degraded_acc")[method]
+        shares = [row[name] / 100 for name in places]
+        axis.plot(list(places.values()), shares, linestyle="--", color=colour, label=f"{method}, published")
+    axis.set_xticks(list(places.values()), list(places))
+    axis.set(ylabel="accuracy at 0.5")
+    axis.legend(frameon=False, fontsize=7, loc="upper left", bbox_to_anchor=(0, -0.12), ncols=2)
 
 
 def _degradations(axis: Axes, rows: Rows, about: Mapping[str, Any], identity: str) -> None:
