@@ -128,7 +128,8 @@ def predict(
         "unreadable": {_text(path): reason for path, reason in unreadable.items()},
     }
     vectors = [table for one in opened if (table := _vectors(one, readable, protocol, split, settings)) is not None]
-    return Predictions(table_of(parts), about, pa.concat_tables(vectors) if vectors else None)
+    plain = json.loads(json.dumps(about))  # as it is read back, so that the same table gives the same report
+    return Predictions(table_of(parts), plain, pa.concat_tables(vectors) if vectors else None)
 
 
 def _scored(

@@ -472,6 +472,7 @@ def test_plots_are_pictures_and_the_same_every_time(evil_report: Path, tmp_path:
     }
     for name in names:
         assert (tmp_path / "again" / "plots" / name).read_bytes() == (evil_report / "plots" / name).read_bytes()
+    assert (tmp_path / "again" / "report.html").read_bytes() == (evil_report / "report.html").read_bytes()
     with Image.open(evil_report / "plots" / "roc.png") as image:
         assert min(image.size) > 300
 
