@@ -86,7 +86,7 @@ class ScanSettings:
         detector: name, folder or ``.onnx`` file.
         runtime: ``auto``, ``onnx`` or ``torch``.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        batch_size: pictures handed to the detector together, >= 1; changes no score.
+        batch_size: pictures handed to the detector together, >= 1, or None for what suits the device; changes no score.
         workers: decoding processes, >= 1; changes no score.
         show_private: whether serial numbers, positions and owners' names are shown.
         allow_network: whether a foreign backbone's weights may be downloaded.
@@ -95,7 +95,7 @@ class ScanSettings:
     detector: str = "gendet"
     runtime: str = "auto"
     device: str = "auto"
-    batch_size: int = 16
+    batch_size: int | None = None
     workers: int = 1
     show_private: bool = False
     allow_network: bool = False

@@ -20,7 +20,7 @@ from gendet_cli.data.layouts import Record
 from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.calibration import printed
 from gendet_cli.detector.detector import Manifest, outputs_of, read_manifest, torch_module
-from gendet_cli.detector.files import weights_folder
+from gendet_cli.detector.files import detector_folder
 from gendet_cli.detector.runtimes import on_device
 from gendet_cli.detector.whole import LogitOfScore, ScoredPixels
 from gendet_cli.errors import ReportError, SettingsError, WeightsError
@@ -46,7 +46,7 @@ class Opened:
 
 def open_detector(where: str, registry: Registry, settings: EvaluateSettings, note: Note) -> Opened:
     """The detector called ``where`` (name or folder). Raises WeightsError if its backbone's weights are others."""
-    folder = Path(where) if (Path(where) / "detector.json").is_file() else weights_folder(where)
+    folder = detector_folder(where)
     manifest = read_manifest(folder)
     expected = manifest.values["backbone"]
     kind = runtime_for(expected["name"], "auto", registry)
@@ -95,6 +95,10 @@ def predict(
     """
     opened = [open_detector(where, registry, settings, note) for where in detectors]
     identities = [one.manifest.identity for one in opened]
+    tested = {record.group for record in records}
+    for one in opened:
+        if seen := sorted(tested & set(one.manifest.values["training"]["groups"])):
+            note(f"{one.manifest.identity} was trained on sources of these names: {', '.join(seen)}")
     if len(set(identities)) < len(identities):
         raise SettingsError("the same detector twice", hint="name each --detector once")
     unreadable: dict[str, str] = {}

@@ -93,6 +93,8 @@ def export_detector(folder: Path, manifest: Manifest, registry: Registry, out: P
 
     if out.suffix != ".onnx":
         raise ExportError(f"{out}: not an .onnx file", hint="name a file that ends with .onnx")
+    if not out.parent.is_dir():
+        raise ExportError(f"{out.parent}: no such folder", hint="make it first, or name another --out")
 
     torch_side = load_detector(str(folder), "torch", "cpu", registry)
     backbone = open_backbone(manifest.values["backbone"]["name"], Runtime("torch", "cpu"), registry)

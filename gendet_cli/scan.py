@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from gendet_cli.config import ScanSettings
 from gendet_cli.detector.detector import Detector
+from gendet_cli.detector.runtimes import batch_shape
 from gendet_cli.engine.job import Job
 from gendet_cli.engine.pool import DecoderPool
 from gendet_cli.intake.find import Census, find
@@ -37,7 +38,9 @@ def scan(
     found = find(inputs, listing=listing, census=census)
     pending: Iterable[Source | Failure] = (entry for entry in found if not is_done(_name(entry)))
     with DecoderPool(job, settings.workers) as pool:
-        yield from score_in_order(pool.run(pending), detector, settings.batch_size)
+        yield from score_in_order(
+            pool.run(pending), detector, settings.batch_size or batch_shape(detector.runtime.device)
+        )
 
 
 def count(inputs: Iterable[str]) -> int:

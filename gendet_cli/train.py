@@ -34,6 +34,7 @@ from gendet_cli.plugin.registry import Registry
 from gendet_cli.plugin.specs import Backbone, MethodSpec, Runtime
 
 MIN_SIDE_PX = 64
+FEW = 100
 Progress = Callable[[str, int, int], None]
 
 
@@ -58,11 +59,12 @@ def train(
         if parallel.place()[1] > 1:
             raise SettingsError(f"{spec.name} trains in one process", hint="start it without torchrun")
         return finetune(records, settings, spec, chosen, registry, progress=progress, note=note)
+    device, backbone = on_device(settings.device, lambda device: (device, _open(settings, registry, device)), note)
     work = settings.out / "work"
     if first_process():
         prepare_folder(settings, work)
     parallel.wait()
-    device, backbone = on_device(settings.device, lambda device: (device, _open(settings, registry, device)), note)
+    _warn_of_few(records, note)
     copies = [
         features_of(
             records,
@@ -96,6 +98,14 @@ def train(
         shutil.rmtree(work)
     parallel.wait()
     return manifest
+
+
+def _warn_of_few(records: Sequence[Record], note: Callable[[str], None]) -> None:
+    """Tell when an error rate of 1% rests on less than one picture."""
+    fakes = sum(record.label == "fake" for record in records)
+    for name, number in (("real or art", len(records) - fakes), ("fake", fakes)):
+        if number < FEW:
+            note(f"{number} pictures are {name}: below {FEW}, thresholds and likelihood ratios say next to nothing")
 
 
 def first_process() -> bool:
@@ -267,9 +277,10 @@ def write_detector(
     out: Path, head: torch.nn.Module, feature_shape: tuple[int, ...], manifest: dict[str, Any]
 ) -> dict[str, Any]:
     """Write tensors, graph and, last, the manifest with their hashes, which is returned."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
-    save_file({name: tensor.contiguous() for name, tensor in head.state_dict().items()}, out / "model.safetensors")
+    tensors = save({name: tensor.contiguous() for name, tensor in head.state_dict().items()})
+    (out / "model.safetensors").write_bytes(tensors)  # with the rights that any new file has here
     export_head(head, feature_shape, out / "model.onnx")
     files = {name: sha256_of(out / name) for name in ("model.onnx", "model.safetensors")}
     complete = {**manifest, "files": files}

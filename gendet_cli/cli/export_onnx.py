@@ -18,11 +18,11 @@ def export_onnx(
 ) -> ExitCode:
     """Write one ONNX file, from views to discrepancy and logit, with thresholds and hashes inside."""
     from gendet_cli.detector.detector import read_manifest
-    from gendet_cli.detector.files import weights_folder
+    from gendet_cli.detector.files import detector_folder
     from gendet_cli.export import TOLERANCE, export_detector
     from gendet_cli.plugin.registry import Registry
 
-    folder = Path(detector) if (Path(detector) / "detector.json").is_file() else weights_folder(detector)
+    folder = detector_folder(detector)
     manifest = read_manifest(folder)
     target = out or Path(f"{manifest.name}.onnx")
     parity = export_detector(folder, manifest, Registry(pinned_plugins()), target)

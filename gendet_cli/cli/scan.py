@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, BinaryIO
 
 import typer
 from rich.console import Console
@@ -32,9 +33,18 @@ def scan(
     detector: Annotated[str, typer.Option(help="Name, folder, or FILE.onnx.")] = "gendet",
     runtime: Annotated[str, typer.Option(help="auto, onnx or torch.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Pictures scored together; changes no score.")] = 16,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Pictures scored together; changes no score [default: 1 on a CPU, 32 on a GPU].",
+            show_default=False,
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Decoding processes; changes no score.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the reports of an interrupted scan.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the reports of an interrupted scan; rows are known by name.")
+    ] = False,
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="With --resume: scan failed rows again.")
     ] = False,
@@ -52,6 +62,8 @@ def scan(
     Exit codes: 0 all clear, 1 something flagged, 2 wrong settings, 3 undecided (unclear, unreadable or no picture),
     4 plugin or weights, 5 report, 70 bug, 130 interrupted, 143 terminated.
     """
+    if (resume or retry_failed) and not report:
+        raise SettingsError("--resume goes on with reports, and none is named", hint="add --report FILE")
     if runtime not in ("auto", "onnx", "torch"):
         raise SettingsError(f"unknown runtime {runtime!r}", hint="use auto, onnx or torch")
     settings = ScanSettings(detector, runtime, device, batch_size, workers, show_private, allow_network)
@@ -91,7 +103,7 @@ def _scan(
         ),
         lambda text: stderr().print(text, markup=False),
     )
-    listing = sys.stdin.buffer if "-" in inputs else None
+    listing = _names_on_stdin() if "-" in inputs else None
     with (
         open_reports(
             paths,
@@ -122,6 +134,17 @@ def _scan(
         )
         stderr().print(table.summary(counts) + hidden)
     return counts
+
+
+def _names_on_stdin() -> BinaryIO:
+    """Standard input. Raises SettingsError where a picture comes in its place of names."""
+    from gendet_cli.intake.signature import signature
+
+    stream = sys.stdin.buffer
+    head = stream.peek(64) if isinstance(stream, BufferedReader) else b""
+    if signature(head):
+        raise SettingsError("stdin holds a picture, not names of pictures", hint="give the file's name instead of `-`")
+    return stream
 
 
 def _table(show_private: bool) -> Callable[..., None]:

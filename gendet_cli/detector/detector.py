@@ -13,7 +13,7 @@ import numpy as np
 
 from gendet_cli.detector.backbones import open_backbone, runtime_for
 from gendet_cli.detector.calibration import Calibration, Thresholds, p_generated
-from gendet_cli.detector.files import read_json, require_hash, weights_folder
+from gendet_cli.detector.files import detector_folder, read_json, require_hash
 from gendet_cli.detector.runtimes import OnnxRunner, TorchRunner
 from gendet_cli.errors import SettingsError, WeightsError
 from gendet_cli.plugin.specs import Runtime
@@ -151,7 +151,7 @@ def load_detector(
                 f"{where} runs with onnx only", hint="drop --runtime torch, or name the detector's folder"
             )
         return _load_file(Path(where), device)
-    folder = Path(where) if (Path(where) / "detector.json").is_file() else weights_folder(where)
+    folder = detector_folder(where)
     manifest = read_manifest(folder)
     backbone_values = manifest.values["backbone"]
     kind = runtime_for(backbone_values["name"], runtime, registry)
@@ -217,7 +217,11 @@ def _load_file(path: Path, device: str) -> Detector:
         raise WeightsError(f"{path}: {error.strerror}", hint="name a file that `gendet export-onnx` wrote") from error
     runner = OnnxRunner(data, device)
     text = runner.metadata.get(METADATA_KEY, "")
-    manifest = parse_manifest(text or "{}", str(path), hashlib.sha256(data).hexdigest())
+    if not text:
+        raise WeightsError(
+            f"{path}: a graph without a manifest", hint="name the detector's folder, or a file of `gendet export-onnx`"
+        )
+    manifest = parse_manifest(text, str(path), hashlib.sha256(data).hexdigest())
     return Detector(
         manifest,
         Runtime("onnx", device),

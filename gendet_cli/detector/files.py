@@ -29,10 +29,34 @@ def sha256_of(path: Path) -> str:
         ) from error
 
 
+def detector_folder(where: str) -> Path:
+    """The folder of a detector: ``weights/<where>`` for a bare name that ships, else ``where`` itself.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    if where.endswith(".onnx"):
+        raise WeightsError(
+            f"{where} is one file, and the detector's folder is needed here",
+            hint="name the folder that `gendet train` wrote, or a detector that ships",
+        )
+    if where == Path(where).name and _shipped(where).is_dir():  # a folder nearby must not pass for it
+        return weights_folder(where)
+    if not Path(where).is_dir():
+        return weights_folder(where)
+    if not (Path(where) / "detector.json").is_file():
+        raise WeightsError(f"{where}: no detector.json in it", hint="name a folder that `gendet train` wrote")
+    return Path(where)
+
+
+def _shipped(name: str) -> Path:
+    return Path(str(importlib.resources.files("gendet_weights"))) / name
+
+
 def weights_folder(name: str) -> Path:
     """The folder ``weights/<name>`` that ships with gendet. Raises WeightsError if there is none."""
-    folder = Path(str(importlib.resources.files("gendet_weights"))) / name
-    if not folder.is_dir():
+    folder = _shipped(name)
+    if not name or not folder.is_dir():
         raise WeightsError(
             f"no weights called {name!r} ship with gendet",
             hint="use --detector gendet, a folder that `gendet train` wrote, or a FILE.onnx",

@@ -126,7 +126,9 @@ class Registry:
         if name in table:
             return table[name][1]
         broken = [f"{info.name} ({info.broken})" for info in self.plugins.values() if info.broken]
-        hint = f"known: {', '.join(sorted(table))}" + (f"; broken plugins: {', '.join(broken)}" if broken else "")
+        hint = f"known: {', '.join(sorted(table)) or 'none (see GENDET_PLUGINS)'}" + (
+            f"; broken plugins: {', '.join(broken)}" if broken else ""
+        )
         raise PluginError(f"no plugin offers a {kind} called {name!r}", hint=hint)
 
     def inspect(self, sample: Sample) -> tuple[Evidence, ...]:
