@@ -19,7 +19,7 @@ from PIL import Image, ImageFilter
 from sklearn.neighbors import KNeighborsClassifier
 
 from gendet_cli.cli import main
-from gendet_cli.config import TrainSettings
+from gendet_cli.config import EvaluateSettings, TrainSettings
 from gendet_cli.data import degrade
 from gendet_cli.data.layouts import Places, read_layout
 from gendet_cli.detector import pretrained
@@ -27,8 +27,9 @@ from gendet_cli.detector.detector import load_detector, read_manifest, torch_mod
 from gendet_cli.detector.files import sha256_of
 from gendet_cli.detector.whole import LogitOfScore, ScoredPixels
 from gendet_cli.errors import PluginError, SettingsError, WeightsError
-from gendet_cli.evaluate import Evaluation, evaluate
-from gendet_cli.evaluation import metrics
+from gendet_cli.evaluate import predict
+from gendet_cli.evaluation.predictions import Predictions
+from gendet_cli.evaluation.protocols import PROTOCOLS
 from gendet_cli.export import export_head
 from gendet_cli.intake.prepare import prepare_all
 from gendet_cli.model.finetuning import PixelFit, misfits, put_weights
@@ -343,32 +344,31 @@ def test_torch_onnx_and_the_exported_file_score_alike(trained: Path, tmp_path: P
     assert code in (0, 1, 3)
 
 
-def test_scores_are_stored_by_evaluate_and_used_again(
-    trained: Path, folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(metrics, "RESAMPLES", 2)
-    monkeypatch.setattr(metrics, "SOURCE_RESAMPLES", 2)
+def test_scores_are_stored_by_evaluate_and_used_again(trained: Path, folders: Path, tmp_path: Path) -> None:
     records = read_layout("folders", Places(None, folders / "real", folders / "fake"), "dev")
+    settings = EvaluateSettings(tmp_path, device="cpu")
 
-    def measure() -> Evaluation:
-        return evaluate(
+    def measure() -> Predictions:
+        return predict(
             records,
-            trained,
-            read_manifest(trained),
+            PROTOCOLS["folders"],
+            [str(trained)],
             Registry(),
-            tmp_path,
-            device="cpu",
-            workers=1,
-            allow_network=False,
+            settings,
+            dataset="folders",
+            split="dev",
+            leak="",
             progress=lambda *_: None,
             note=lambda _: None,
         )
 
     first = measure()
     shards = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("shard-*")}
-    assert len(shards) == 2  # raw and aligned
-    assert measure() == first
+    assert len(shards) == len(PROTOCOLS["folders"].transforms)
+    assert measure().table.equals(first.table)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("shard-*")} == shards
+    assert np.isnan(first.table["discrepancy"].to_numpy()).all()
+    assert len(set(first.table["logit"].to_pylist())) > 8
 
 
 def test_a_stored_score_is_the_logit(trained: Path) -> None:
