@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from gendet_cli.config import TrainSettings
+from gendet_cli.data.layouts import Record
 from gendet_cli.data.store import Features
 from gendet_cli.detector.detector import outputs_of
 from gendet_cli.errors import ReportError, SettingsError
 from gendet_cli.evaluation.metrics import Figure, auc, paired_difference, tpr_at_fpr
+from gendet_cli.finetune import scores_once
 from gendet_cli.plugin.registry import Registry
+from gendet_cli.plugin.specs import MethodSpec
 from gendet_cli.train import Fitter, Progress, resolve_settings
 
 FIGURES = ("AUC", "TPR at 1% FPR", "TPR at 5% FPR", "AUC, real v fake", "art flagged at 5% FPR", "AUC, mean D")
@@ -44,37 +48,85 @@ class Line:
     to_first: Figure | None
 
 
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What every method is trained on and applied to.
+
+    Attributes:
+        train: copies of the training pictures, as features.
+        test: pictures of other sources and generators, as features.
+        pictures: the same two sets as files, for methods that read pixels.
+        transform: what the tested pictures went through.
+        settings: device, workers and the rest, for methods that read pixels.
+    """
+
+    train: Sequence[Features]
+    test: Features
+    pictures: tuple[Sequence[Record], Sequence[Record]]
+    transform: str
+    settings: TrainSettings
+
+
 def train_all(
-    train: Sequence[Features],
-    test: Features,
+    data: Data,
     methods: Sequence[tuple[str, dict[str, Any]]],
     seeds: int,
     registry: Registry,
     progress: Progress,
+    note: Callable[[str], None],
 ) -> list[Run]:
-    """Every method with every seed, trained on all views of ``train``, applied to ``test``.
+    """Every method with every seed, trained on all views of ``data.train``, applied to ``data.test``.
 
     Args:
-        train: copies of the training pictures.
-        test: pictures of other sources and generators.
+        data: both sets.
         methods: (name, settings by name).
         seeds: 0 to this number.
         registry: of the plugins that offer the methods.
         progress: told of each epoch.
+        note: told of pictures that cannot be read.
     """
     runs = []
     for name, overrides in methods:
         spec = registry.method(name)
-        if spec.pixels is not None:
-            raise SettingsError(f"{name} reads pictures, not stored features", hint="train and evaluate it by itself")
         chosen = resolve_settings(spec, overrides)
         label = " ".join([name, *(f"{key}={value}" for key, value in overrides.items())])
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as work:
-                head = Fitter(spec, chosen, seed, Path(work), progress).fit(f"{label}, seed {seed}", train)
-            discrepancy, logit = outputs_of(head, test.x)
+                train_one = _of_features if spec.pixels is None else _of_pixels
+                settings = replace(data.settings, seed=seed, out=Path(work))
+                discrepancy, logit = train_one(data, spec, chosen, settings, registry, progress, note)
             runs.append(Run(label, seed, logit, discrepancy))
     return runs
+
+
+def _of_features(
+    data: Data,
+    spec: MethodSpec,
+    chosen: Any,
+    settings: TrainSettings,
+    registry: Registry,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> tuple[Any, Any]:
+    """(discrepancy, logit) of the tested pictures."""
+    name = f"{spec.name}, seed {settings.seed}"
+    head = Fitter(spec, chosen, settings.seed, settings.out, progress).fit(name, data.train)
+    return outputs_of(head, data.test.x)
+
+
+def _of_pixels(
+    data: Data,
+    spec: MethodSpec,
+    chosen: Any,
+    settings: TrainSettings,
+    registry: Registry,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> tuple[Any, Any]:
+    """(0, logit) of the tested pictures."""
+    logits = scores_once(*data.pictures, data.transform, settings, spec, chosen, registry, progress=progress, note=note)
+    logit = np.array([logits[digest] for digest in data.test.sha256])
+    return np.zeros_like(logit), logit
 
 
 def write(path: Path, runs: Sequence[Run], test: Features) -> None:

@@ -65,7 +65,8 @@ def finetune(
     pixels = open_backbone(f"pixels:{spec.pixels(chosen)}", Runtime("torch", device), registry)
     pictures = Pictures.readable(records, pixels.preprocessing, settings.workers, progress, note)
     trainer = Trainer(spec, chosen, settings, pixels.dimension, work=work, device=device, progress=progress)
-    held_out = _cross_fit(trainer, pictures, settings.folds, note)
+    held_out_as = "training:0" if settings.copies else "raw"  # as the held-out pictures of every other method
+    held_out = _cross_fit(trainer, pictures, settings.folds, held_out_as, note)
     head = trainer.fit("final", pictures).to("cpu")
     manifest = manifest_of(settings, spec, chosen, pixels, [pictures.rows], held_out)
     manifest["training"] |= trainer.facts
@@ -73,6 +74,36 @@ def finetune(
     complete = write_detector(settings.out, head, pixels.feature_shape, manifest)
     shutil.rmtree(work)
     return complete
+
+
+def scores_once(
+    records: Sequence[Record],
+    tested: Sequence[Record],
+    transform: str,
+    settings: TrainSettings,
+    spec: MethodSpec,
+    chosen: Any,
+    registry: Registry,
+    *,
+    progress: Progress,
+    note: Callable[[str], None],
+) -> dict[str, float]:
+    """Logit by sha256 of the pictures ``tested`` after ``transform``, by one network trained on ``records``.
+
+    Raises:
+        WeightsError: the weights to start from are not there.
+    """
+    assert spec.pixels is not None
+    device = on_device(settings.device, lambda name: str(torch_device(name)), note)
+    pixels = open_backbone(f"pixels:{spec.pixels(chosen)}", Runtime("torch", device), registry)
+    train, test = (
+        Pictures.readable(part, pixels.preprocessing, settings.workers, progress, note) for part in (records, tested)
+    )
+    settings.out.mkdir(parents=True, exist_ok=True)
+    trainer = Trainer(spec, chosen, settings, pixels.dimension, work=settings.out, device=device, progress=progress)
+    head = trainer.fit(f"{spec.name}, seed {settings.seed}", train)
+    logit = trainer.logits(spec.name, head, test, transform)
+    return dict(zip(test.rows.sha256, logit.tolist(), strict=True))
 
 
 class Pictures:
@@ -196,9 +227,9 @@ class Trainer:
             raise SettingsError(str(error), hint="--resume needs the same settings; or use another --out") from error
         return head.eval()
 
-    def logits(self, name: str, head: torch.nn.Module, pictures: Pictures) -> Float64Array:
-        """Logits (N,) of ``pictures``, degraded as the held-out ones of every other method: the first copy."""
-        runner, transform = TorchRunner(head, self._device), "training:0" if self._settings.copies else "raw"
+    def logits(self, name: str, head: torch.nn.Module, pictures: Pictures, transform: str) -> Float64Array:
+        """Logits (N,) of ``pictures`` after ``transform``."""
+        runner = TorchRunner(head, self._device)
         logit = []
         for view in pictures.views(transform, range(len(pictures.records))):
             logit.append(float(runner.run(view.numpy()[None])[1][0]))
@@ -206,8 +237,10 @@ class Trainer:
         return np.array(logit)
 
 
-def _cross_fit(trainer: Trainer, pictures: Pictures, folds: int, note: Callable[[str], None]) -> Float64Array:
-    """Logits (N,), each from a network that saw no picture of the same source."""
+def _cross_fit(
+    trainer: Trainer, pictures: Pictures, folds: int, transform: str, note: Callable[[str], None]
+) -> Float64Array:
+    """Logits (N,) after ``transform``, each from a network that saw no picture of the same source."""
     rows = pictures.rows
     fold = whole_group_folds(rows.label, rows.group, folds, note)
     logit = np.full(len(fold), np.nan)
@@ -216,5 +249,5 @@ def _cross_fit(trainer: Trainer, pictures: Pictures, folds: int, note: Callable[
         unseen = set(rows.sha256[fold == index])
         held_out = np.array([digest in unseen for digest in rows.sha256])  # a file that is there twice, too
         head = trainer.fit(name, pictures.take(~held_out))
-        logit[fold == index] = trainer.logits(name, head, pictures.take(fold == index))
+        logit[fold == index] = trainer.logits(name, head, pictures.take(fold == index), transform)
     return logit

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,7 @@ from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
     from gendet_cli.compare import Line
+    from gendet_cli.data.layouts import Record
 
 LADDER = ("univfd-linear", "teacher", "ts-ad", "ts-ad-fake", "gendet")
 
@@ -89,7 +91,8 @@ def _method(text: str) -> tuple[str, dict[str, str]]:
 def _compared(
     methods: Sequence[tuple[str, dict[str, str]]], seeds: int, out: Path | None, o: dict[str, Any], *, quiet: bool
 ) -> list[Line]:
-    from gendet_cli.compare import lines, train_all, write
+    from gendet_cli.compare import Data, lines, train_all, write
+    from gendet_cli.config import TrainSettings
     from gendet_cli.data.layouts import read_layout
     from gendet_cli.detector.backbones import open_backbone, runtime_for
     from gendet_cli.detector.runtimes import on_device
@@ -108,9 +111,9 @@ def _compared(
     )
     with progress_on_stderr(quiet=quiet) as progress:
 
-        def views(split: str, transform: str) -> Any:
+        def views(records: Sequence[Record], transform: str) -> Any:
             return features_of(
-                read_layout(o["dataset"], o["places"], split),
+                records,
                 backbone,
                 transform,
                 o["features"],
@@ -119,10 +122,13 @@ def _compared(
                 skipped=lambda record, reason: note(f"left out: {record.path}: {reason}"),
             )
 
-        train_split, test_split = o["splits"]
         names = [f"training:{copy}" for copy in range(o["copies"])] or ["raw"]
-        train, test = [views(train_split, name) for name in names], views(test_split, o["transform"])
-        runs = train_all(train, test, methods, seeds, registry, progress)
+        known, unseen = (read_layout(o["dataset"], o["places"], split) for split in o["splits"])
+        train, test = [views(known, name) for name in names], views(unseen, o["transform"])
+        settings = TrainSettings("", o["backbone"], 0, Path(), o["features"], o["device"], o["workers"])
+        settings = replace(settings, allow_network=o["allow_network"])
+        data = Data(train, test, (known, unseen), o["transform"], settings)
+        runs = train_all(data, methods, seeds, registry, progress, note)
     if out:
         write(out, runs, test)
     return lines(runs, test.label, test.group)
