@@ -1,4 +1,4 @@
-"""``gendet compare``: both kinds of methods on the same pictures, the table again from its file, differences by hand."""
+"""``gendet compare``: both kinds of methods on the same pictures; the table again from its file, and by hand."""
 
 import shutil
 from pathlib import Path
