@@ -207,7 +207,8 @@ def test_error_of_the_sources_comes_through(tmp_path: Path):
 
 
 INTERRUPTED = """
-import itertools, sys
+import itertools, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job starts with it ignored
 from gendet_cli.engine.job import Job
 from gendet_cli.engine.pool import DecoderPool
 from gendet_cli.types import Source
@@ -230,7 +231,10 @@ def test_interrupt_ends_parent_and_children(tmp_path: Path, whole_group: bool):
         assert process.stdout is not None
         children = [int(pid) for pid in process.stdout.readline().split()]
         (os.killpg if whole_group else os.kill)(process.pid, signal.SIGINT)
-        assert process.wait(20) == 130
+        try:
+            assert process.wait(20) == 130
+        finally:
+            process.kill()
     assert not any(Path(f"/proc/{pid}").exists() for pid in children)
 
 
