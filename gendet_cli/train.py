@@ -145,6 +145,8 @@ def resolve_settings(spec: MethodSpec, overrides: Mapping[str, Any], problems: S
 
 def prepare_folder(settings: TrainSettings, work: Path) -> None:
     """Make the folder of checkpoints. Raises SettingsError if ``settings.out`` is in use or cannot be written."""
+    if settings.out.exists() and not settings.out.is_dir():
+        raise SettingsError(f"{settings.out} is a file", hint="name a folder as --out")
     if settings.out.exists() and any(settings.out.iterdir()) and not settings.resume:
         raise SettingsError(f"{settings.out} is not empty", hint="use --resume, or another --out")
     if (settings.out / "detector.json").is_file():

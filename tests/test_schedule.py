@@ -510,3 +510,9 @@ def test_a_hinge_of_the_batch_is_refused_for_several_processes(monkeypatch: pyte
     monkeypatch.setattr(training.parallel, "place", lambda: (0, 2))
     with pytest.raises(ValueError, match="hinge=batch"):
         train(tmp_path, hinge="batch")
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    (tmp_path / "state.safetensors").write_bytes(b"junk")
+    with pytest.raises(ValueError, match=r"state\.safetensors is damaged"):
+        train(tmp_path)

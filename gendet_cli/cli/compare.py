@@ -125,6 +125,8 @@ def _compared(
         names = [f"training:{copy}" for copy in range(o["copies"])] or ["raw"]
         known, unseen = (read_layout(o["dataset"], o["places"], split) for split in o["splits"])
         train, test = [views(known, name) for name in names], views(unseen, o["transform"])
+        if same := sorted({record.group for record in known} & {record.group for record in unseen}):
+            note(f"sources of these names are on both sides: {', '.join(same)}")
         settings = TrainSettings("", o["backbone"], 0, Path(), o["features"], o["device"], o["workers"])
         settings = replace(settings, allow_network=o["allow_network"])
         data = Data(train, test, (known, unseen), o["transform"], settings)

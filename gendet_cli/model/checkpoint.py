@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -44,7 +44,11 @@ def load_checkpoint(path: Path, networks: Networks, optimizers: Optimizers, iden
     """
     if not path.is_file():
         return 0
-    with safe_open(path, "pt") as stored:
+    try:
+        opened = safe_open(path, "pt")
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}); remove it") from error
+    with opened as stored:
         metadata = stored.metadata()
         if metadata["settings"] != identity:
             raise ValueError(f"{path} is of other settings, seed or data")
