@@ -20,7 +20,6 @@ from gendet_cli.errors import ReportError, SettingsError
 from gendet_cli.evaluation.metrics import Figure, auc, paired_difference, tpr_at_fpr
 from gendet_cli.finetune import scores_once
 from gendet_cli.plugin.registry import Registry
-from gendet_cli.plugin.specs import MethodSpec
 from gendet_cli.train import Fitter, Progress, resolve_settings
 
 FIGURES = ("AUC", "TPR at 1% FPR", "TPR at 5% FPR", "AUC, real v fake", "art flagged at 5% FPR", "AUC, mean D")
@@ -92,41 +91,18 @@ def train_all(
         label = " ".join([name, *(f"{key}={value}" for key, value in overrides.items())])
         for seed in range(seeds):
             with tempfile.TemporaryDirectory() as work:
-                train_one = _of_features if spec.pixels is None else _of_pixels
                 settings = replace(data.settings, seed=seed, out=Path(work))
-                discrepancy, logit = train_one(data, spec, chosen, settings, registry, progress, note)
+                if spec.pixels is None:
+                    head = Fitter(spec, chosen, seed, settings.out, progress).fit(f"{label}, seed {seed}", data.train)
+                    discrepancy, logit = outputs_of(head, data.test.x)
+                else:
+                    logits = scores_once(
+                        *data.pictures, data.transform, settings, spec, chosen, registry, progress=progress, note=note
+                    )
+                    logit = np.array([logits[digest] for digest in data.test.sha256])
+                    discrepancy = np.zeros_like(logit)
             runs.append(Run(label, seed, logit, discrepancy))
     return runs
-
-
-def _of_features(
-    data: Data,
-    spec: MethodSpec,
-    chosen: Any,
-    settings: TrainSettings,
-    registry: Registry,
-    progress: Progress,
-    note: Callable[[str], None],
-) -> tuple[Any, Any]:
-    """(discrepancy, logit) of the tested pictures."""
-    name = f"{spec.name}, seed {settings.seed}"
-    head = Fitter(spec, chosen, settings.seed, settings.out, progress).fit(name, data.train)
-    return outputs_of(head, data.test.x)
-
-
-def _of_pixels(
-    data: Data,
-    spec: MethodSpec,
-    chosen: Any,
-    settings: TrainSettings,
-    registry: Registry,
-    progress: Progress,
-    note: Callable[[str], None],
-) -> tuple[Any, Any]:
-    """(0, logit) of the tested pictures."""
-    logits = scores_once(*data.pictures, data.transform, settings, spec, chosen, registry, progress=progress, note=note)
-    logit = np.array([logits[digest] for digest in data.test.sha256])
-    return np.zeros_like(logit), logit
 
 
 def write(path: Path, runs: Sequence[Run], test: Features) -> None:

@@ -17,7 +17,7 @@ from gendet_cli import __version__
 from gendet_cli.config import EvaluateSettings
 from gendet_cli.data.degrade import recipe
 from gendet_cli.data.layouts import Record
-from gendet_cli.detector.backbones import open_backbone, runtime_for
+from gendet_cli.detector.backbones import backbone_on
 from gendet_cli.detector.calibration import printed
 from gendet_cli.detector.detector import Manifest, outputs_of, read_manifest, torch_module
 from gendet_cli.detector.files import detector_folder
@@ -29,7 +29,7 @@ from gendet_cli.evaluation.predictions import FORMAT, Predictions, table_of
 from gendet_cli.evaluation.protocols import Protocol
 from gendet_cli.features import Progress, features_of, hashed, store_of
 from gendet_cli.plugin.registry import Registry
-from gendet_cli.plugin.specs import Backbone, Runtime
+from gendet_cli.plugin.specs import Backbone
 
 TSNE_PICTURES = 1500
 Note = Callable[[str], None]
@@ -49,11 +49,7 @@ def open_detector(where: str, registry: Registry, settings: EvaluateSettings, no
     folder = detector_folder(where)
     manifest = read_manifest(folder)
     expected = manifest.values["backbone"]
-    kind = runtime_for(expected["name"], "auto", registry)
-    allowed = settings.allow_network
-    backbone = on_device(
-        settings.device, lambda d: open_backbone(expected["name"], Runtime(kind, d, allowed), registry), note
-    )
+    _, backbone = backbone_on(settings.device, expected["name"], registry, note, allow_network=settings.allow_network)
     if backbone.weights_sha256 != expected["weights_sha256"] or backbone.preprocessing != manifest.preprocessing:
         raise WeightsError(f"{folder}: was trained on other weights of {expected['name']}", hint="train it again")
     head = torch_module(folder, manifest, registry).eval()
@@ -95,12 +91,9 @@ def predict(
     """
     opened = [open_detector(where, registry, settings, note) for where in detectors]
     identities = [one.manifest.identity for one in opened]
-    tested = {record.group for record in records}
-    for one in opened:
-        if seen := sorted(tested & set(one.manifest.values["training"]["groups"])):
-            note(f"{one.manifest.identity} was trained on sources of these names: {', '.join(seen)}")
     if len(set(identities)) < len(identities):
         raise SettingsError("the same detector twice", hint="name each --detector once")
+    _tell_of_known_sources(opened, records, note)
     unreadable: dict[str, str] = {}
 
     def skipped(record: Record, reason: str) -> None:
@@ -116,24 +109,38 @@ def predict(
         part for one in opened for part in _scored(one, readable, protocol.transforms, settings, progress, skipped)
     ]
     about = {
-        "format": FORMAT,
-        "gendet_version": __version__,
-        "protocol": protocol.name,
+        **_of_protocol(protocol),
         "dataset": dataset,
         "split": split,
         "leak": leak,
-        "validation_split": protocol.validation_split,
-        "sets": protocol.sets,
         "seed": settings.seed,
-        "headline": protocol.headline,
-        "conditions": [asdict(condition) for condition in protocol.conditions],
-        "transforms": {name: recipe(name) for name in protocol.transforms},
         "detectors": {one.manifest.identity: _described(one.manifest) for one in opened},
         "unreadable": {_text(path): reason for path, reason in unreadable.items()},
     }
     vectors = [table for one in opened if (table := _vectors(one, readable, protocol, split, settings)) is not None]
     plain = json.loads(json.dumps(about))  # as it is read back, so that the same table gives the same report
     return Predictions(table_of(parts), plain, pa.concat_tables(vectors) if vectors else None)
+
+
+def _tell_of_known_sources(opened: Sequence[Opened], records: Sequence[Record], note: Note) -> None:
+    tested = {record.group for record in records}
+    for one in opened:
+        if seen := sorted(tested & set(one.manifest.values["training"]["groups"])):
+            note(f"{one.manifest.identity} was trained on sources of these names: {', '.join(seen)}")
+
+
+def _of_protocol(protocol: Protocol) -> dict[str, Any]:
+    """What a table needs to keep of its protocol."""
+    return {
+        "format": FORMAT,
+        "gendet_version": __version__,
+        "protocol": protocol.name,
+        "validation_split": protocol.validation_split,
+        "sets": protocol.sets,
+        "headline": protocol.headline,
+        "conditions": [asdict(condition) for condition in protocol.conditions],
+        "transforms": {name: recipe(name) for name in protocol.transforms},
+    }
 
 
 def _scored(

@@ -27,7 +27,7 @@ from gendet_cli.model import parallel
 from gendet_cli.model.finetuning import PixelFit
 from gendet_cli.model.training import seeded
 from gendet_cli.plugin.registry import Registry
-from gendet_cli.plugin.specs import MethodSpec, Runtime
+from gendet_cli.plugin.specs import Backbone, MethodSpec, Runtime
 from gendet_cli.types import Failure, Preprocessing, Source
 
 if TYPE_CHECKING:
@@ -56,13 +56,11 @@ def finetune(
     """
     from gendet_cli.train import manifest_of, prepare_folder, write_detector
 
-    assert spec.pixels is not None
     if parallel.place()[1] > 1:
         raise SettingsError(f"{spec.name} trains in one process", hint="run it without torchrun")
+    device, pixels = _pixels(spec, chosen, settings, registry, note)
     work = settings.out / "work"
     prepare_folder(settings, work)
-    device = on_device(settings.device, lambda name: str(torch_device(name)), note)
-    pixels = open_backbone(f"pixels:{spec.pixels(chosen)}", Runtime("torch", device), registry)
     pictures = Pictures.readable(records, pixels.preprocessing, settings.workers, progress, note)
     trainer = Trainer(spec, chosen, settings, pixels.dimension, work=work, device=device, progress=progress)
     held_out_as = "training:0" if settings.copies else "raw"  # as the held-out pictures of every other method
@@ -93,9 +91,7 @@ def scores_once(
     Raises:
         WeightsError: the weights to start from are not there.
     """
-    assert spec.pixels is not None
-    device = on_device(settings.device, lambda name: str(torch_device(name)), note)
-    pixels = open_backbone(f"pixels:{spec.pixels(chosen)}", Runtime("torch", device), registry)
+    device, pixels = _pixels(spec, chosen, settings, registry, note)
     train, test = (
         Pictures.readable(part, pixels.preprocessing, settings.workers, progress, note) for part in (records, tested)
     )
@@ -104,6 +100,15 @@ def scores_once(
     head = trainer.fit(f"{spec.name}, seed {settings.seed}", train)
     logit = trainer.logits(spec.name, head, test, transform)
     return dict(zip(test.rows.sha256, logit.tolist(), strict=True))
+
+
+def _pixels(
+    spec: MethodSpec, chosen: Any, settings: TrainSettings, registry: Registry, note: Callable[[str], None]
+) -> tuple[str, Backbone]:
+    """(device, the identity backbone that gives the method its views)."""
+    assert spec.pixels is not None
+    device = on_device(settings.device, lambda name: str(torch_device(name)), note)
+    return device, open_backbone(f"pixels:{spec.pixels(chosen)}", Runtime("torch", device), registry)
 
 
 class Pictures:

@@ -20,18 +20,17 @@ from gendet_cli.data.layouts import Record
 from gendet_cli.data.matrix import Matrix
 from gendet_cli.data.store import Features
 from gendet_cli.data.training_log import TrainingLog
-from gendet_cli.detector.backbones import open_backbone, runtime_for
+from gendet_cli.detector.backbones import backbone_on
 from gendet_cli.detector.calibration import calibrate, choose_thresholds, operating_points, printed, to_json
 from gendet_cli.detector.detector import FORMAT, logits_of
 from gendet_cli.detector.files import sha256_of
-from gendet_cli.detector.runtimes import on_device
 from gendet_cli.errors import SettingsError
 from gendet_cli.export import export_head
 from gendet_cli.features import features_of
 from gendet_cli.model import parallel
 from gendet_cli.model.training import Epoch, Fit, Speed, seeded
 from gendet_cli.plugin.registry import Registry
-from gendet_cli.plugin.specs import Backbone, MethodSpec, Runtime
+from gendet_cli.plugin.specs import Backbone, MethodSpec
 
 MIN_SIDE_PX = 64
 FEW = 100
@@ -56,10 +55,10 @@ def train(
     if spec.pixels is not None:
         from gendet_cli.finetune import finetune
 
-        if parallel.place()[1] > 1:
-            raise SettingsError(f"{spec.name} trains in one process", hint="start it without torchrun")
         return finetune(records, settings, spec, chosen, registry, progress=progress, note=note)
-    device, backbone = on_device(settings.device, lambda device: (device, _open(settings, registry, device)), note)
+    device, backbone = backbone_on(
+        settings.device, settings.backbone, registry, note, allow_network=settings.allow_network
+    )
     work = settings.out / "work"
     if first_process():
         prepare_folder(settings, work)
@@ -155,12 +154,6 @@ def prepare_folder(settings: TrainSettings, work: Path) -> None:
         work.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingsError(f"{work}: {error.strerror}", hint="name a writable --out") from error
-
-
-def _open(settings: TrainSettings, registry: Registry, device: str) -> Backbone:
-    kind = runtime_for(settings.backbone, "auto", registry)
-    runtime = Runtime(kind, device, settings.allow_network)
-    return open_backbone(settings.backbone, runtime, registry)
 
 
 class StoredRows:

@@ -13,7 +13,18 @@ from rich.console import Console
 from rich.table import Table
 
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
-from gendet_cli.cli.places import CsvFile, DataRoot, Dataset, Fake, Real, places_of
+from gendet_cli.cli.options import (
+    AllowNetwork,
+    BackboneName,
+    CsvFile,
+    DataRoot,
+    Dataset,
+    Fake,
+    FeatureStore,
+    Real,
+    Workers,
+    places_of,
+)
 from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
@@ -38,8 +49,8 @@ def compare(
     train_split: Annotated[str, typer.Option(help="Split that is trained on.")] = "train",
     test_split: Annotated[str, typer.Option(help="Split that is measured.")] = "dev",
     transform: Annotated[str, typer.Option(help="What the measured pictures went through.")] = "aligned",
-    backbone: Annotated[str, typer.Option(help="family[:variant], joined by +.")] = "clip",
-    features: Annotated[Path, typer.Option(help="The feature store.")] = Path("runs/features"),
+    backbone: BackboneName = "clip",
+    features: FeatureStore = Path("runs/features"),
     copies: Annotated[int, typer.Option(min=0, help="Degraded views of each training picture; 0: as they are.")] = 2,
     out: Annotated[Path | None, typer.Option(help="Write every prediction as Parquet.", show_default=False)] = None,
     from_: Annotated[
@@ -47,10 +58,8 @@ def compare(
     ] = None,
     markdown: Annotated[bool, typer.Option("--markdown", help="The table as Markdown.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
-    allow_network: Annotated[
-        bool, typer.Option("--allow-network", help="Allow the download of a backbone's weights.")
-    ] = False,
+    workers: Workers = 1,
+    allow_network: AllowNetwork = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> ExitCode:
     """Train methods with several seeds on the same features; mean, deviation and paired differences of AUC.
@@ -63,6 +72,8 @@ def compare(
         runs, label, group = read(from_)
         _show(lines(runs, label, group), markdown=markdown)
         return ExitCode.CLEAR
+    if method and len(set(method)) < len(method):
+        raise SettingsError("the same method twice", hint="name each --method once")
     chosen = [_method(text) for text in method or LADDER]
     options: dict[str, Any] = {
         "dataset": dataset,
@@ -94,21 +105,16 @@ def _compared(
     from gendet_cli.compare import Data, lines, train_all, write
     from gendet_cli.config import TrainSettings
     from gendet_cli.data.layouts import read_layout
-    from gendet_cli.detector.backbones import open_backbone, runtime_for
-    from gendet_cli.detector.runtimes import on_device
+    from gendet_cli.detector.backbones import backbone_on
     from gendet_cli.features import features_of
     from gendet_cli.plugin.registry import Registry
-    from gendet_cli.plugin.specs import Runtime
 
     registry, console = Registry(pinned_plugins()), stderr()
-    kind = runtime_for(o["backbone"], "auto", registry)
 
     def note(text: str) -> None:
         console.print(text, markup=False)
 
-    backbone = on_device(
-        o["device"], lambda d: open_backbone(o["backbone"], Runtime(kind, d, o["allow_network"]), registry), note
-    )
+    _, backbone = backbone_on(o["device"], o["backbone"], registry, note, allow_network=o["allow_network"])
     with progress_on_stderr(quiet=quiet) as progress:
 
         def views(records: Sequence[Record], transform: str) -> Any:

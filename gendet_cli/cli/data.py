@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from gendet_cli.cli.guard import guarded, progress_on_stderr
-from gendet_cli.cli.places import CsvFile, DataRoot, Dataset, Fake, Real, places_of
+from gendet_cli.cli.options import CsvFile, DataRoot, Dataset, Fake, Real, Workers, places_of
 from gendet_cli.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def check(
     table: CsvFile = None,
     split: Splits = None,
     json_: JsonFile = None,
-    workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
+    workers: Workers = 1,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> ExitCode:
     """Count, decode and compare every file: unreadable, empty, doubled between splits or labels, one class only.

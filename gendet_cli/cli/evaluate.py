@@ -10,7 +10,7 @@ from rich.console import Console
 
 from gendet_cli.cli.evaluation_tables import tables
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
-from gendet_cli.cli.places import CsvFile, DataRoot, Fake, Real, places_of
+from gendet_cli.cli.options import AllowNetwork, CsvFile, DataRoot, Fake, FeatureStore, Real, Workers, places_of
 from gendet_cli.config import EvaluateSettings, TrainSettings, merge_training, read_preset, read_training_file
 from gendet_cli.errors import ExitCode, SettingsError
 
@@ -66,12 +66,10 @@ def evaluate(
     ] = None,
     plots: Annotated[bool, typer.Option(help="Plots in OUT (matplotlib, the extra `plots`).")] = True,
     seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
-    features: Annotated[Path, typer.Option(help="The feature store.")] = Path("runs/features"),
+    features: FeatureStore = Path("runs/features"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
-    allow_network: Annotated[
-        bool, typer.Option("--allow-network", help="Allow the download of a backbone's weights.")
-    ] = False,
+    workers: Workers = 1,
+    allow_network: AllowNetwork = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> ExitCode:
     """Measure a detector: raw, fakes aligned, both aligned, web, hard; real, fake and human art apart."""
@@ -81,6 +79,8 @@ def evaluate(
     from gendet_cli.evaluation.plots import require_matplotlib
     from gendet_cli.evaluation.predictions import read_predictions
 
+    if from_ and protocol:
+        raise SettingsError("--from has a protocol of its own", hint="leave --protocol out")
     if out and plots:
         require_matplotlib()
     with progress_on_stderr(quiet=quiet) as progress:

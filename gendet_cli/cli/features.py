@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
-from gendet_cli.cli.places import CsvFile, DataRoot, Dataset, Fake, Real, places_of
+from gendet_cli.cli.options import (
+    AllowNetwork,
+    BackboneName,
+    CsvFile,
+    DataRoot,
+    Dataset,
+    Fake,
+    FeatureStore,
+    Real,
+    Workers,
+    places_of,
+)
 from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
@@ -28,8 +39,8 @@ def features(
     transform: Annotated[
         list[str] | None, typer.Option(help="raw, aligned, training:N, ...; repeatable [default: raw].")
     ] = None,
-    backbone: Annotated[str, typer.Option(help="family[:variant], joined by +.")] = "clip",
-    store: Annotated[Path, typer.Option("--features", help="The feature store.")] = Path("runs/features"),
+    backbone: BackboneName = "clip",
+    store: FeatureStore = Path("runs/features"),
     verify: Annotated[
         int | None,
         typer.Option(
@@ -37,10 +48,8 @@ def features(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
-    allow_network: Annotated[
-        bool, typer.Option("--allow-network", help="Allow the download of a backbone's weights.")
-    ] = False,
+    workers: Workers = 1,
+    allow_network: AllowNetwork = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> ExitCode:
     """Compute features into a store of Parquet files that training and evaluation read; only what is missing.
@@ -48,21 +57,16 @@ def features(
     Exit code 3 when a picture could not be read or --verify found something.
     """
     from gendet_cli.data.layouts import read_layout
-    from gendet_cli.detector.backbones import open_backbone, runtime_for
-    from gendet_cli.detector.runtimes import on_device
+    from gendet_cli.detector.backbones import backbone_on
     from gendet_cli.plugin.registry import Registry
-    from gendet_cli.plugin.specs import Runtime
 
     names = transform or ["raw"]
     _require_known(names)
     registry = Registry(pinned_plugins())
     records = read_layout(dataset, places_of(dataset, data_root, real, fake, table), split)
-    kind = runtime_for(backbone, "auto", registry)
     console = stderr()
-    opened = on_device(
-        device,
-        lambda place: open_backbone(backbone, Runtime(kind, place, allow_network), registry),
-        lambda text: console.print(text, markup=False),
+    _, opened = backbone_on(
+        device, backbone, registry, lambda text: console.print(text, markup=False), allow_network=allow_network
     )
     problems: list[str] = []
     with progress_on_stderr(quiet=quiet) as progress:

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from gendet_cli import __version__
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
+from gendet_cli.cli.options import AllowNetwork
 from gendet_cli.cli.writing import Reports, open_reports
 from gendet_cli.config import ScanSettings
 from gendet_cli.errors import ExitCode, SettingsError
@@ -51,9 +52,7 @@ def scan(
     show_private: Annotated[
         bool, typer.Option("--show-private", help="Show serial numbers, positions and owners' names.")
     ] = False,
-    allow_network: Annotated[
-        bool, typer.Option("--allow-network", help="Allow the download of a backbone's weights.")
-    ] = False,
+    allow_network: AllowNetwork = False,
     exit_zero: Annotated[bool, typer.Option("--exit-zero", help="Exit 0 whatever the verdicts.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> ExitCode:

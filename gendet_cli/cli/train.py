@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
-from gendet_cli.cli.places import CsvFile, DataRoot, Fake, Real, places_of
+from gendet_cli.cli.options import AllowNetwork, CsvFile, DataRoot, Fake, FeatureStore, Real, Workers, places_of
 from gendet_cli.config import TrainSettings, merge_training, read_preset, read_training_file
 from gendet_cli.errors import ExitCode, SettingsError
 
@@ -44,7 +44,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="NAME=VALUE of the method's settings; repeatable.", show_default=False),
     ] = None,
-    features: Annotated[Path, typer.Option(help="The feature store.")] = Path("runs/features"),
+    features: FeatureStore = Path("runs/features"),
     copies: Annotated[
         int | None,
         typer.Option(
@@ -55,12 +55,10 @@ def train(
         int | None, typer.Option(help="Of the cross-fitting that calibrates [default: 5].", show_default=False)
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int, typer.Option(min=1, help="Decoding processes.")] = 1,
+    workers: Workers = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoints in OUT.")] = False,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for TensorBoard too (extra).")] = False,
-    allow_network: Annotated[
-        bool, typer.Option("--allow-network", help="Allow the download of a backbone's weights.")
-    ] = False,
+    allow_network: AllowNetwork = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
 ) -> ExitCode:
     """Train a detector: features once, heads out of fold for thresholds and calibration, then the head that is kept.

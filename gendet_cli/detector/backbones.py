@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from gendet_cli.detector.runtimes import on_device
 from gendet_cli.errors import SettingsError
 from gendet_cli.plugin.specs import Backbone, BackboneSpec, Kind, Runtime
 
@@ -75,6 +77,23 @@ def runtime_for(name: str, asked: str, registry: Registry) -> Kind:
         return "onnx" if asked == "onnx" else "torch"
     parts = [_family(part, registry) for part in name.split("+")]
     return "onnx" if all("onnx" in spec.runtimes(variant) for spec, variant in parts) else "torch"
+
+
+def backbone_on(
+    asked: str, name: str, registry: Registry, note: Callable[[str], None], *, allow_network: bool
+) -> tuple[str, Backbone]:
+    """(device, backbone) for a data set's features: with the runtime that suits it, on the device ``asked`` for.
+
+    Raises:
+        PluginError: no plugin offers a family.
+        SettingsError: the device cannot be used.
+    """
+    kind = runtime_for(name, "auto", registry)
+
+    def open_there(device: str) -> tuple[str, Backbone]:
+        return device, open_backbone(name, Runtime(kind, device, allow_network), registry)
+
+    return on_device(asked, open_there, note)
 
 
 def _family(part: str, registry: Registry) -> tuple[BackboneSpec, str]:

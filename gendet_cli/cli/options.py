@@ -1,4 +1,4 @@
-"""Where a command's data set is: options first, then the layout's environment variable."""
+"""Options that several commands share, and where a data set is: an option, else its environment variable."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ Fake = Annotated[Path | None, typer.Option(help="Layout folders: generated pictu
 CsvFile = Annotated[
     Path | None, typer.Option("--csv", help="Layout csv: columns path, label, group.", show_default=False)
 ]
+FeatureStore = Annotated[Path, typer.Option("--features", help="The feature store.")]
+BackboneName = Annotated[str, typer.Option(help="family[:variant], joined by +.")]
+Workers = Annotated[int, typer.Option(min=1, help="Decoding processes.")]
+AllowNetwork = Annotated[bool, typer.Option("--allow-network", help="Allow the download of a backbone's weights.")]
 
 
 def places_of(
