@@ -22,7 +22,7 @@ from gendet_cli.finetune import scores_once
 from gendet_cli.plugin.registry import Registry
 from gendet_cli.train import Fitter, Progress, resolve_settings
 
-FIGURES = ("AUC", "TPR at 1% FPR", "TPR at 5% FPR", "AUC, real v fake", "art flagged at 5% FPR", "AUC, mean D")
+FIGURES = ("AUC", "TPR at 1% FPR", "TPR at 5% FPR", "AUC, real v fake", "art flagged at 5% FPR", "AUC(D)")
 COLUMNS = ("method", "seed", "sha256", "label", "group", "content", "logit", "discrepancy")
 
 
@@ -130,10 +130,13 @@ def write(path: Path, runs: Sequence[Run], test: Features) -> None:
 
 def read(path: Path) -> tuple[list[Run], Any, Any]:
     """(runs, label (N,), group (N,)) of a file that :func:`write` made. Raises SettingsError if it is none."""
+    hint = "name a file that `gendet compare --out` wrote"
+    if not path.is_file():
+        raise SettingsError(f"{path}: no such file", hint=hint)
     try:
         columns = pq.read_table(path, columns=list(COLUMNS)).to_pydict()
     except (OSError, pa.ArrowException) as error:
-        raise SettingsError(f"{path}: {error}", hint="name a file that `gendet compare --out` wrote") from error
+        raise SettingsError(f"{path}: cannot be read ({str(error).splitlines()[0]})", hint=hint) from error
     table = {name: np.array(values) for name, values in columns.items()}
     keys = list(dict.fromkeys(zip(columns["method"], columns["seed"], strict=True)))
     parts = {key: (table["method"] == key[0]) & (table["seed"] == key[1]) for key in keys}

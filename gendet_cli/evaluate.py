@@ -16,7 +16,7 @@ import pyarrow as pa
 from gendet_cli import __version__
 from gendet_cli.config import EvaluateSettings
 from gendet_cli.data.degrade import recipe
-from gendet_cli.data.layouts import Record
+from gendet_cli.data.layouts import Record, each_once
 from gendet_cli.detector.backbones import backbone_on
 from gendet_cli.detector.calibration import printed
 from gendet_cli.detector.detector import Manifest, outputs_of, read_manifest, torch_module
@@ -44,6 +44,14 @@ class Opened:
     head: Any
 
 
+def open_detectors(names: Sequence[str], registry: Registry, settings: EvaluateSettings, note: Note) -> list[Opened]:
+    """The detectors called so, in order. Raises SettingsError if two are the same, WeightsError as for one."""
+    opened = [open_detector(where, registry, settings, note) for where in names]
+    if len({one.manifest.identity for one in opened}) < len(opened):
+        raise SettingsError("the same detector twice", hint="name each --detector once")
+    return opened
+
+
 def open_detector(where: str, registry: Registry, settings: EvaluateSettings, note: Note) -> Opened:
     """The detector called ``where`` (name or folder). Raises WeightsError if its backbone's weights are others."""
     folder = detector_folder(where)
@@ -62,8 +70,7 @@ def open_detector(where: str, registry: Registry, settings: EvaluateSettings, no
 def predict(
     records: Sequence[Record],
     protocol: Protocol,
-    detectors: Sequence[str],
-    registry: Registry,
+    opened: Sequence[Opened],
     settings: EvaluateSettings,
     *,
     dataset: str,
@@ -80,8 +87,7 @@ def predict(
     Args:
         records: those tested, and those of the validation split if there is one.
         protocol: names the transforms.
-        detectors: names or folders.
-        registry: of the plugins.
+        opened: the detectors.
         settings: store, device, workers, seed.
         dataset: the layout's name.
         split: that is tested.
@@ -89,10 +95,6 @@ def predict(
         progress: told of the features.
         note: told what is left out.
     """
-    opened = [open_detector(where, registry, settings, note) for where in detectors]
-    identities = [one.manifest.identity for one in opened]
-    if len(set(identities)) < len(identities):
-        raise SettingsError("the same detector twice", hint="name each --detector once")
     _tell_of_known_sources(opened, records, note)
     unreadable: dict[str, str] = {}
 
@@ -101,10 +103,7 @@ def predict(
             unreadable[str(record.path)] = reason
             note(f"left out: {record.path}: {reason}")
 
-    once = list({(record.path, record.subset, record.split): record for record in records}.values())
-    if len(once) < len(records):
-        note(f"{len(records) - len(once)} rows repeat a picture of their set; each picture counts once")
-    readable = hashed(once, settings.features, skipped)
+    readable = hashed(each_once(records, note), settings.features, skipped)
     parts = [
         part for one in opened for part in _scored(one, readable, protocol.transforms, settings, progress, skipped)
     ]

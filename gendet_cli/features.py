@@ -50,11 +50,15 @@ def features_of(
     each computes its ``share`` (rank, processes), and ``wait`` returns when all have.
     """
     store = store_of(folder, backbone, transform)
+    rank, processes = share
+    if rank:
+        wait()  # the first process hashes, the others find what it remembered
     readable = hashed(records, folder, skipped)
+    if not rank:
+        wait()
     known = store.known()
     wait()  # nobody writes before everybody has looked
     missing = [(record, digest) for digest, record in {d: r for r, d in readable}.items() if digest not in known]
-    rank, processes = share
     store.add(computed(missing[rank::processes], backbone, transform, workers, progress, skipped))
     wait()
     return store.read(readable)
@@ -150,6 +154,8 @@ def verify(
     store = store_of(folder, backbone, transform)
     if problems := store.damage():
         return problems
+    if not store.known():
+        return [f"{store.folder}: no feature is stored; run it without --verify first"]
 
     def unreadable(record: Record, reason: str) -> None:
         problems.append(f"{record.path}: {reason}")

@@ -54,13 +54,14 @@ def finetune(
         SettingsError: the folder is in use, or the data cannot be learnt from.
         WeightsError: the weights to start from are not there.
     """
-    from gendet_cli.train import manifest_of, prepare_folder, write_detector
+    from gendet_cli.train import manifest_of, prepare_folder, warn, write_detector
 
     if parallel.place()[1] > 1:
         raise SettingsError(f"{spec.name} trains in one process", hint="run it without torchrun")
     device, pixels = _pixels(spec, chosen, settings, registry, note)
     work = settings.out / "work"
     prepare_folder(settings, work)
+    warn(records, note)
     pictures = Pictures.readable(records, pixels.preprocessing, settings.workers, progress, note)
     trainer = Trainer(spec, chosen, settings, pixels.dimension, work=work, device=device, progress=progress)
     held_out_as = "training:0" if settings.copies else "raw"  # as the held-out pictures of every other method

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from gendet_cli import __version__
+from gendet_cli.audit import leak_warning
 from gendet_cli.config import TrainSettings
 from gendet_cli.data.folds import whole_group_folds
 from gendet_cli.data.layouts import Record
@@ -63,7 +64,7 @@ def train(
     if first_process():
         prepare_folder(settings, work)
     parallel.wait()
-    _warn_of_few(records, note)
+    warn(records, note)
     copies = [
         features_of(
             records,
@@ -99,8 +100,10 @@ def train(
     return manifest
 
 
-def _warn_of_few(records: Sequence[Record], note: Callable[[str], None]) -> None:
-    """Tell when an error rate of 1% rests on less than one picture."""
+def warn(records: Sequence[Record], note: Callable[[str], None]) -> None:
+    """Tell when files alone give the class away, and when an error rate of 1% rests on less than one picture."""
+    if first_process() and (leak := leak_warning(records)):
+        note(leak)
     fakes = sum(record.label == "fake" for record in records)
     for name, number in (("real or art", len(records) - fakes), ("fake", fakes)):
         if number < FEW:
@@ -120,7 +123,8 @@ def resolve_settings(spec: MethodSpec, overrides: Mapping[str, Any], problems: S
     """
     defaults = spec.settings()
     types = {field.name: type(getattr(defaults, field.name)) for field in fields(defaults)}
-    values, wrong = {}, list(problems)
+    values: dict[str, Any] = {}
+    wrong: list[str] = []
     for name, given in overrides.items():
         if name not in types:
             wrong.append(f"{name}: no such setting of {spec.name}")
@@ -132,13 +136,15 @@ def resolve_settings(spec: MethodSpec, overrides: Mapping[str, Any], problems: S
             values[name] = kind(given)
         except ValueError:
             wrong.append(f"{name}: {given!r} is no {kind.__name__}")
-    hint = f"settings of {spec.name}: {', '.join(sorted(types))}"
     try:
         settings = replace(defaults, **values)
     except ValueError as error:
         wrong.append(str(error))
-    if wrong:
-        raise SettingsError("; ".join(wrong), hint=hint)
+    if wrong or problems:
+        known = f"settings of {spec.name}: {', '.join(sorted(types))}"
+        raise SettingsError(
+            "; ".join([*problems, *wrong]), hint=known if wrong else "correct the options or the --config file"
+        )
     return settings
 
 
@@ -150,10 +156,11 @@ def prepare_folder(settings: TrainSettings, work: Path) -> None:
         raise SettingsError(f"{settings.out} is not empty", hint="use --resume, or another --out")
     if (settings.out / "detector.json").is_file():
         raise SettingsError(f"{settings.out} holds a finished detector", hint="scan with it, or use another --out")
-    try:
-        work.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingsError(f"{work}: {error.strerror}", hint="name a writable --out") from error
+    for folder, option in ((settings.features, "--features"), (work, "--out")):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingsError(f"{folder}: {error.strerror}", hint=f"name a writable {option}") from error
 
 
 class StoredRows:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from gendet_cli.cli import main
+from gendet_cli.cli.compare import _show
 from gendet_cli.compare import Run, lines, read
 from gendet_cli.errors import SettingsError
 
@@ -72,3 +73,26 @@ def test_wrong_methods_files_and_places(tmp_path: Path, capsys) -> None:
     assert "SETTING=VALUE" in capsys.readouterr().err
     with pytest.raises(SettingsError, match=r"none\.parquet"):
         read(tmp_path / "none.parquet")
+
+
+def test_the_same_pictures_on_both_sides_are_refused(table: Path, capsys) -> None:
+    rows = [line.split(",") for line in table.read_text(encoding="utf-8").splitlines()[1:]]
+    for name, label, *_ in rows:
+        (table.parent / label).mkdir(exist_ok=True)
+        shutil.copy(table.parent / name, table.parent / label / name)
+    sides = ["--real", str(table.parent / "real"), "--fake", str(table.parent / "fake")]
+    code = main(["compare", "--dataset", "folders", *sides, "--features", str(table.parent / "f"), "-q"])
+    assert code == 2
+    assert "trained on and measured" in capsys.readouterr().err
+
+
+def test_the_table_fits_80_columns(capsys, monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    rng = np.random.default_rng(0)
+    label = np.array(["real", "art", "fake", "fake"] * 10)
+    group = np.array([f"{name}{number % 5}" for number, name in enumerate(label)])
+    runs = [Run(name, 0, rng.normal(size=40), np.ones(40)) for name in ("univfd-linear", "ts-ad-fake")]
+    _show(lines(runs, label, group), markdown=False)
+    printed = capsys.readouterr().out
+    assert "…" not in printed
+    assert all(name in printed for name in ("univfd-linear", "ts-ad-fake", "art flagged", "["))

@@ -96,6 +96,11 @@ def test_verify_finds_missing_wrong_doubled_and_damaged(records: list[Record], t
     assert any("not what is computed now" in text for text in problems(records, store))
 
 
+def test_verify_of_a_store_that_is_not_there_makes_none(records: list[Record], tmp_path: Path) -> None:
+    assert "without --verify" in problems(records, tmp_path / "nothing")[0]
+    assert not (tmp_path / "nothing").exists()
+
+
 def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
     file.write_bytes(b"one")

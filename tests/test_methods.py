@@ -27,7 +27,7 @@ from gendet_cli.detector.detector import load_detector, read_manifest, torch_mod
 from gendet_cli.detector.files import sha256_of
 from gendet_cli.detector.whole import LogitOfScore, ScoredPixels
 from gendet_cli.errors import PluginError, SettingsError, WeightsError
-from gendet_cli.evaluate import predict
+from gendet_cli.evaluate import open_detectors, predict
 from gendet_cli.evaluation.predictions import Predictions
 from gendet_cli.evaluation.protocols import PROTOCOLS
 from gendet_cli.export import export_head
@@ -352,8 +352,7 @@ def test_scores_are_stored_by_evaluate_and_used_again(trained: Path, folders: Pa
         return predict(
             records,
             PROTOCOLS["folders"],
-            [str(trained)],
-            Registry(),
+            open_detectors([str(trained)], Registry(), settings, lambda _: None),
             settings,
             dataset="folders",
             split="dev",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -37,6 +38,7 @@ def _gendet(
     ] = False,
 ) -> None:
     """Tell whether pictures were made by an AI, on what evidence, and how sure. A verdict is evidence, not proof."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA's own condition for the same bits every time
 
 
 for _command in (scan, train, evaluate, compare, features, plugins):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from gendet_cli.cli.guard import guarded, pinned_plugins, progress_on_stderr, stderr
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from gendet_cli.data.layouts import Record
 
 LADDER = ("univfd-linear", "teacher", "ts-ad", "ts-ad-fake", "gendet")
+NAME_WIDTH = 16
 
 
 @guarded
@@ -47,7 +49,9 @@ def compare(
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of each method.")] = 5,
     train_split: Annotated[str, typer.Option(help="Split that is trained on.")] = "train",
-    test_split: Annotated[str, typer.Option(help="Split that is measured.")] = "dev",
+    test_split: Annotated[
+        str | None, typer.Option(help="Split that is measured [default: the data set's own].", show_default=False)
+    ] = None,
     transform: Annotated[str, typer.Option(help="What the measured pictures went through.")] = "aligned",
     backbone: BackboneName = "clip",
     features: FeatureStore = Path("runs/features"),
@@ -78,7 +82,7 @@ def compare(
     options: dict[str, Any] = {
         "dataset": dataset,
         "places": places_of(dataset, data_root, real, fake, table),
-        "splits": (train_split, test_split),
+        "splits": (train_split, test_split or _tested(dataset)),
         "transform": transform,
         "backbone": backbone,
         "features": features,
@@ -89,6 +93,13 @@ def compare(
     }
     _show(_compared(chosen, seeds, out, options, quiet=quiet), markdown=markdown)
     return ExitCode.CLEAR
+
+
+def _tested(dataset: str) -> str:
+    """The split that the data set's own protocol measures."""
+    from gendet_cli.evaluation.protocols import PROTOCOLS
+
+    return PROTOCOLS[dataset].split if dataset in PROTOCOLS else "dev"
 
 
 def _method(text: str) -> tuple[str, dict[str, str]]:
@@ -102,9 +113,10 @@ def _method(text: str) -> tuple[str, dict[str, str]]:
 def _compared(
     methods: Sequence[tuple[str, dict[str, str]]], seeds: int, out: Path | None, o: dict[str, Any], *, quiet: bool
 ) -> list[Line]:
+    from gendet_cli.audit import leak_warning
     from gendet_cli.compare import Data, lines, train_all, write
     from gendet_cli.config import TrainSettings
-    from gendet_cli.data.layouts import read_layout
+    from gendet_cli.data.layouts import each_once, read_layout
     from gendet_cli.detector.backbones import backbone_on
     from gendet_cli.features import features_of
     from gendet_cli.plugin.registry import Registry
@@ -130,6 +142,14 @@ def _compared(
 
         names = [f"training:{copy}" for copy in range(o["copies"])] or ["raw"]
         known, unseen = (read_layout(o["dataset"], o["places"], split) for split in o["splits"])
+        unseen = each_once(unseen, note)
+        if both := {record.path for record in known} & {record.path for record in unseen}:
+            raise SettingsError(
+                f"{len(both)} pictures are trained on and measured",
+                hint="name two splits, or use a layout that has them",
+            )
+        if leak := leak_warning(unseen):
+            note(leak)
         train, test = [views(known, name) for name in names], views(unseen, o["transform"])
         if same := sorted({record.group for record in known} & {record.group for record in unseen}):
             note(f"sources of these names are on both sides: {', '.join(same)}")
@@ -151,10 +171,22 @@ def _show(table: Sequence[Line], *, markdown: bool) -> None:
         for cells in (heads, ["---"] * len(heads), *rows):
             print("|", " | ".join(cells), "|")
         return
-    drawn = Table(*heads, box=None, pad_edge=False)
+    figures, console = len(FIGURES) + 1, Console(highlight=False)
+    console.print(_drawn(heads[:figures], [[cell.replace(" ± ", "\n± ") for cell in row[:figures]] for row in rows]))
+    if len(table) > 1:
+        console.print()
+        console.print(_drawn(["method", *heads[figures:]], [[row[0], *row[figures:]] for row in rows]))
+
+
+def _drawn(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    """A table for a terminal of 80 columns."""
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(heads[0], min_width=min(NAME_WIDTH, max(len(row[0]) for row in rows)), overflow="fold")
+    for head in heads[1:]:
+        table.add_column(escape(head), overflow="fold")
     for row in rows:
-        drawn.add_row(*row)
-    Console(highlight=False).print(drawn)
+        table.add_row(*map(escape, row))
+    return table
 
 
 def _cells(line: Line) -> list[str]:

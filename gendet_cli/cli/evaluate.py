@@ -155,29 +155,33 @@ def _predict(
 ) -> Predictions:
     from gendet_cli.audit import leak_warning
     from gendet_cli.data.layouts import read_layout
-    from gendet_cli.evaluate import predict
+    from gendet_cli.evaluate import open_detectors, predict
     from gendet_cli.evaluation.protocols import kept
     from gendet_cli.plugin.registry import Registry
 
     console, tested = stderr(), split or protocol.split
     own = layout == protocol.layout
     records = kept(read_layout(layout, places, tested, protocol.subsets if own else ()), protocol, settings.seed)
+
+    def note(text: str) -> None:
+        console.print(text, markup=False)
+
+    opened = open_detectors(detectors, Registry(pinned_plugins()), settings, note)
     leak = leak_warning(records)
     if protocol.validation_split and own:
         if tested == protocol.validation_split:
             raise SettingsError(f"split {tested} is the one thresholds are chosen on", hint="test another --split")
         records += kept(read_layout(layout, places, protocol.validation_split), protocol, settings.seed)
     if leak:
-        console.print(leak, markup=False)
+        note(leak)
     return predict(
         records,
         protocol,
-        detectors,
-        Registry(pinned_plugins()),
+        opened,
         settings,
         dataset=layout,
         split=tested,
         progress=progress,
         leak=leak,
-        note=lambda text: console.print(text, markup=False),
+        note=note,
     )

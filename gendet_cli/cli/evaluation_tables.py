@@ -49,7 +49,7 @@ def _grid(*columns: str) -> Table:
 def _thresholds(rules: list[dict[str, Any]]) -> Table:
     table = Table("threshold", "logit", "how set", box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for rule in rules:
-        logit = "per set" if rule["oracle"] else "none" if rule["logit"] is None else f"{rule['logit']:.3f}"
+        logit = "per set" if rule["oracle"] else "never" if rule["logit"] is None else f"{rule['logit']:.3f}"
         table.add_row(_rule(rule["rule"]), logit, escape(rule["how"]))
     return table
 

@@ -96,7 +96,6 @@ def _train(
     *,
     quiet: bool,
 ) -> None:
-    from gendet_cli.audit import leak_warning
     from gendet_cli.data.layouts import read_layout
     from gendet_cli.plugin.registry import Registry
     from gendet_cli.train import resolve_settings
@@ -110,8 +109,6 @@ def _train(
     console = stderr()
     with _processes(options["device"]) as (device, first):
         note: Callable[[str], None] = (lambda text: console.print(text, markup=False)) if first else (lambda text: None)
-        if first and (warning := leak_warning(records)):
-            note(warning)
         settings = TrainSettings(**named, **{**options, "device": device}, out=target, overrides=plan["settings"])
         with progress_on_stderr(quiet=quiet or not first) as progress:
             manifest = run(records, settings, registry, progress=progress, note=note)

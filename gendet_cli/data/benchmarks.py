@@ -67,7 +67,7 @@ def _genimage(places: Places, split: str) -> list[Record]:
             group = folder.name if label == "fake" else f"nature/{folder.name}"
             records += [Record(path, label, group, split, "", subset) for path in paths]  # type: ignore[arg-type]
     if not records:
-        raise SettingsError(f"no GenImage in {listing(places.root)}", hint=f"expected {GENIMAGE_TREE}")
+        raise SettingsError(f"no GenImage there: {listing(places.root)}", hint=f"expected {GENIMAGE_TREE}")
     return records
 
 
@@ -87,7 +87,7 @@ def _universalfakedetect(places: Places, split: str) -> list[Record]:
         records += _diffusion(places.root)
     if not records:
         raise SettingsError(
-            f"no UniversalFakeDetect in {listing(places.root)}; {listing(places.root / split)}",
+            f"no UniversalFakeDetect there: {listing(places.root)}; {listing(places.root / split)}",
             hint=f"expected {UFD_TREE}",
         )
     return records

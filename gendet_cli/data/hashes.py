@@ -53,14 +53,20 @@ class Hashes:
         return digest
 
     def save(self) -> None:
-        """Remember everything, whole or not at all."""
+        """Remember everything, whole or not at all. Raises SettingsError if the folder cannot be written."""
         if not self._new:
             return
         rows = [(path, *rest) for path, rest in self._known.items()]
         table = pa.table(dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True)))
         partial = self._path.with_suffix(f".{uuid.uuid4().hex}.partial")
-        pq.write_table(table, partial)
-        os.replace(partial, self._path)
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table, partial)
+            os.replace(partial, self._path)
+        except OSError as error:
+            raise SettingsError(
+                f"{self._path.parent}: {error.strerror}", hint="name a writable --features folder"
+            ) from error
         self._new = False
 
 

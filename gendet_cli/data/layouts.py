@@ -170,6 +170,14 @@ def splits_of(name: str, places: Places) -> list[str]:
         return sorted({row.get("split") or "train" for row in csv.DictReader(stream)})
 
 
+def each_once(records: Sequence[Record], note: Callable[[str], None]) -> list[Record]:
+    """Every picture of a set once, so that none counts twice in a figure; repeated rows are told to ``note``."""
+    once = list({(record.path, record.subset, record.split): record for record in records}.values())
+    if len(once) < len(records):
+        note(f"{len(records) - len(once)} rows repeat a picture of their set; each picture counts once")
+    return once
+
+
 def layouts() -> dict[str, Layout]:
     """Every layout by name."""
     from gendet_cli.data.benchmarks import GENIMAGE, UNIVERSALFAKEDETECT

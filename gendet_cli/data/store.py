@@ -78,13 +78,8 @@ class Store:
     """
 
     def __init__(self, folder: Path, key: dict[str, Any]) -> None:
-        text = json.dumps(key, sort_keys=True)
-        self.folder = folder / hashlib.sha256(text.encode()).hexdigest()[:16]
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "key.json").write_text(json.dumps(key, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise SettingsError(f"{self.folder}: {error.strerror}", hint="name a writable --features folder") from error
+        self._key = key
+        self.folder = folder / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
 
     def _shards(self) -> list[Path]:
         return sorted(self.folder.glob("shard-*.parquet"))
@@ -98,7 +93,8 @@ class Store:
         }
 
     def add(self, views: Iterable[View]) -> None:
-        """Append rows in shards; each appears whole or not at all."""
+        """Append rows in shards, each whole or not at all. Raises SettingsError if the folder cannot be written."""
+        self._make_folder()
         batch: list[View] = []
         try:
             for view in views:
@@ -109,6 +105,14 @@ class Store:
         finally:
             if batch:
                 self._write(batch)
+
+    def _make_folder(self) -> None:
+        text = json.dumps(self._key, indent=2, sort_keys=True) + "\n"
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "key.json").write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SettingsError(f"{self.folder}: {error.strerror}", hint="name a writable --features folder") from error
 
     def _write(self, views: Sequence[View]) -> None:
         size = len(views[0].feature)
