@@ -35,14 +35,24 @@ MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 TRANSPOSED = "^T"
 NATIVE = "@native"
+TOKENS = "@tokens"
+TOKEN_BLOCKS = 7
+"""Class tokens after the last so many of the 12 blocks."""
 
 
 class EmbeddedClip(Backbone):
-    """CLIP ViT-B/16: the 512-d image embedding of the whole picture, shrunk and centre-cropped to 224 px."""
+    """CLIP ViT-B/16 of the whole picture, shrunk and centre-cropped to 224 px.
 
-    def __init__(self, runtime: Runtime) -> None:
-        self.name = f"clip:{EMBEDDED}"
-        self.dimension = 512
+    Args:
+        runtime: what it runs with.
+        tokens: hand on the class tokens after blocks 6 to 12, each at unit length and one after the other (5,376
+            values), instead of the image embedding (512).
+    """
+
+    def __init__(self, runtime: Runtime, *, tokens: bool = False) -> None:
+        self.name = f"clip:{EMBEDDED}{TOKENS * tokens}"
+        self._tokens = tokens
+        self.dimension = TOKEN_BLOCKS * 768 if tokens else 512
         self.preprocessing = (Preprocessing("resize-crop", 224, 1, MEAN, STD),)
         self._folder = weights_folder(FOLDER)
         described = json.loads((self._folder / "backbone.json").read_text(encoding="utf-8"))
@@ -61,7 +71,7 @@ class EmbeddedClip(Backbone):
     def _onnx(self, device: str) -> Any:
         weights = self._weights()
         runner = OnnxRunner(self._graph(), device, {name: _laid_out(weights, name) for name in self._external})
-        return lambda views: runner.run(views, ["embedding"])
+        return lambda views: runner.run(views, ["class_tokens" if self._tokens else "embedding"])
 
     def _torch(self, device: str) -> Any:
         import open_clip
@@ -73,15 +83,19 @@ class EmbeddedClip(Backbone):
         finally:
             logging.disable(logging.NOTSET)
         visual.load_state_dict({name: torch.from_numpy(t) for name, t in self._weights().items()}, strict=True)
-        return TorchRunner(visual, device).run
+        return TorchRunner(_class_tokens(visual) if self._tokens else visual, device).run
 
     def features(self, views: tuple[NDArray[np.float32], ...]) -> NDArray[np.float32]:
-        """Views ((B, 1, 3, 224, 224),) -> (B, 512) float32, not normalised."""
-        (embedding,) = self._run(views[0][:, 0])
-        return embedding  # type: ignore[no-any-return]
+        """Views ((B, 1, 3, 224, 224),) -> (B, D) float32: the embedding as it is, or the tokens at unit length."""
+        import numpy as np
+
+        (found,) = self._run(views[0][:, 0])
+        if self._tokens:
+            found = (found / np.linalg.norm(found, axis=2, keepdims=True)).reshape(len(found), -1)
+        return found  # type: ignore[no-any-return]
 
     def onnx_models(self) -> tuple[Any, ...]:
-        """The graph with its float32 weights inside: ``views`` (batch, 3, 224, 224) -> ``embedding`` (batch, 512)."""
+        """The graph with its float32 weights inside: ``views`` (batch, 3, 224, 224) -> features (batch, D)."""
         import onnx
         from onnx import numpy_helper
 
@@ -91,7 +105,40 @@ class EmbeddedClip(Backbone):
             if initializer.data_location == onnx.TensorProto.EXTERNAL:
                 tensor = _laid_out(weights, initializer.name)
                 initializer.CopyFrom(numpy_helper.from_array(tensor, initializer.name))
-        return (model,)
+        return (_flat_tokens(model) if self._tokens else model,)
+
+
+def _class_tokens(visual: Any) -> Any:
+    """A module: views (B, 3, 224, 224) -> class tokens of the last blocks (B, 7, 768)."""
+    import torch
+
+    class ClassTokens(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.visual = visual
+
+        def forward(self, views: torch.Tensor) -> torch.Tensor:
+            found = self.visual.forward_intermediates(
+                views, indices=TOKEN_BLOCKS, output_extra_tokens=True, intermediates_only=True
+            )
+            return torch.cat(found["image_intermediates_prefix"], dim=1)
+
+    return ClassTokens()
+
+
+def _flat_tokens(model: Any) -> Any:
+    """The graph with ``class_tokens`` as its one output, at unit length and flat, as the plugin gives them."""
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("LpNormalization", ["class_tokens"], ["unit_tokens"], axis=2, p=2),
+        helper.make_node("Flatten", ["unit_tokens"], ["feature"], axis=1),
+    ]
+    model.graph.node.extend(nodes)
+    del model.graph.output[:]
+    shape: list[str | int | None] = ["batch", TOKEN_BLOCKS * 768]
+    model.graph.output.append(helper.make_tensor_value_info("feature", TensorProto.FLOAT, shape))
+    return model
 
 
 def _laid_out(weights: dict[str, NDArray[np.float32]], name: str) -> NDArray[np.float32]:
@@ -184,11 +231,15 @@ def _downloaded(model: str, tag: str, config: dict[str, Any], allow_network: boo
 def open_clip_backbone(variant: str, runtime: Runtime) -> Backbone:
     """``""`` or the embedded name: the weights that ship; ``<model>/<tag or file>``: open_clip, in torch.
 
-    With ``@native`` at the end the centre of the picture is cut without resizing, as UnivFD's own code does.
+    ``@tokens`` after the embedded name: class tokens for the embedding. With ``@native`` at the end the centre of the
+    picture is cut without resizing, as UnivFD's own code does.
     """
     name = variant.removesuffix(NATIVE)
     model, _, tag = name.partition("/")
-    backbone = EmbeddedClip(runtime) if name in ("", EMBEDDED) else OpenClip(model, tag, runtime)
+    if name.removesuffix(TOKENS) in ("", EMBEDDED):
+        backbone: Backbone = EmbeddedClip(runtime, tokens=name.endswith(TOKENS))
+    else:
+        backbone = OpenClip(model, tag, runtime)
     if variant.endswith(NATIVE):
         backbone.name += NATIVE
         backbone.preprocessing = tuple(replace(part, rule="native-crops") for part in backbone.preprocessing)
@@ -196,7 +247,7 @@ def open_clip_backbone(variant: str, runtime: Runtime) -> Backbone:
 
 
 def _runtimes(variant: str) -> tuple[Kind, ...]:
-    return ("onnx", "torch") if variant.removesuffix(NATIVE) in ("", EMBEDDED) else ("torch",)
+    return ("onnx", "torch") if variant.removesuffix(NATIVE).removesuffix(TOKENS) in ("", EMBEDDED) else ("torch",)
 
 
 @hookimpl

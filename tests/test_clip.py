@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import open_clip
 import pytest
 import torch
@@ -37,6 +38,34 @@ def test_embedded_is_one_in_both_runtimes_and_a_row_is_its_own(registry: Registr
         features[kind] = backbone.features((views,))
         assert np.array_equal(features[kind][1:2], backbone.features((views[1:2],)))
     assert features["onnx"] == pytest.approx(features["torch"], abs=1e-4)
+
+
+def test_class_tokens_are_one_in_both_runtimes_and_in_the_graph(registry: Registry) -> None:
+    views, tokens = noise(2), {}
+    for kind in ("onnx", "torch"):
+        backbone = open_backbone("clip:@tokens", Runtime(kind), registry)  # type: ignore[arg-type]
+        assert (backbone.name, backbone.dimension) == ("clip:ViT-B-16-quickgelu/openai@tokens", 7 * 768)
+        tokens[kind] = backbone.features((views,))
+    assert tokens["onnx"] == pytest.approx(tokens["torch"], abs=1e-5)
+    assert np.linalg.norm(tokens["torch"].reshape(2, 7, 768), axis=2) == pytest.approx(1, abs=1e-5)
+    session = onnxruntime.InferenceSession(backbone_graph(registry))
+    assert session.run(None, {"views": views[:, 0]})[0] == pytest.approx(tokens["onnx"], abs=1e-5)
+    plain, visual = open_backbone("clip", Runtime("torch"), registry), clip_tower(registry)
+    last = torch.nn.functional.layer_norm(torch.from_numpy(tokens["torch"][:, -768:]), (768,), eps=0)
+    embedding = (last * visual.ln_post.weight + visual.ln_post.bias) @ visual.proj
+    assert embedding.detach().numpy() == pytest.approx(plain.features((views,)), abs=1e-3)
+
+
+def backbone_graph(registry: Registry) -> bytes:
+    (model,) = open_backbone("clip:@tokens", Runtime(), registry).onnx_models()
+    return model.SerializeToString()
+
+
+def clip_tower(registry: Registry) -> torch.nn.Module:
+    visual = open_clip.create_model("ViT-B-16-quickgelu", load_weights=False).visual
+    weights = open_backbone("clip", Runtime("torch"), registry)._weights()
+    visual.load_state_dict({name: torch.from_numpy(tensor) for name, tensor in weights.items()})
+    return visual
 
 
 def test_another_model_with_weights_from_a_file(registry: Registry, tmp_path: Path) -> None:

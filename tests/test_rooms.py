@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FILES = sorted([*(ROOT / "gendet_cli").rglob("*.py"), *(ROOT / "plugins").glob("*.py")])
 
 VALUES = {"types", "errors"}
-RECIPES = {"audit", "scan", "train", "finetune", "evaluate", "compare", "export", "features", "sweep"}
+RECIPES = {"audit", "scan", "train", "finetune", "evaluate", "compare", "export", "features", "sweep", "collect"}
 LOWER = {"config", "intake", "model", "data", "detector", "plugin", "engine", "evaluation", "report"}
 ALLOWED = {
     "types": set(),

@@ -132,12 +132,25 @@ def test_transforms_are_the_same_for_the_same_picture() -> None:
 
     with Image.open(SAMPLES / "rocket.jpg") as opened:
         image = opened.convert("RGB")
-    for name in ("raw", "aligned", "training:0", "training:1"):
+    for name in ("raw", "aligned", "training:0", "training:1", "wide:0", "wide:7"):
         one, other = (transform(name)(image, "0" * 64) for _ in range(2))
         assert one.tobytes() == other.tobytes()
     assert transform("training:0")(image, "0" * 64).tobytes() != transform("training:1")(image, "0" * 64).tobytes()
     with pytest.raises(KeyError):
         transform("tea")
+
+
+def test_wide_copies_reach_from_whole_to_small_and_never_below_the_crop() -> None:
+    from PIL import Image
+
+    with Image.open(SAMPLES / "rocket.jpg") as opened:
+        image = opened.convert("RGB").resize((900, 600))
+    sides = [min(transform(f"wide:{copy}")(image, "0" * 64).size) for copy in range(60)]
+    assert max(sides) == 600
+    assert 224 <= min(s for s in sides if s >= 224) < 300
+    assert min(sides) >= 224 * 0.3  # two crops of half the side at most, then nothing below 224 px is shrunk
+    small = image.resize((90, 60))
+    assert max(transform(f"wide:{copy}")(small, "0" * 64).size[0] for copy in range(20)) == 90
 
 
 def test_presets_files_and_options_are_one_over_the_other(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from gendet_cli.cli.guard import guarded, progress_on_stderr
+from gendet_cli.cli.guard import guarded, progress_on_stderr, stderr
 from gendet_cli.cli.options import CsvFile, DataRoot, Dataset, Fake, Real, Workers, places_of
 from gendet_cli.errors import ExitCode
 
@@ -118,6 +118,44 @@ def _show_leak(leak: Leak) -> None:
         console.print(part)
     if leak.warning:
         console.print(leak.warning, markup=False, soft_wrap=True)
+
+
+@app.command("fetch")
+@guarded
+def fetch(
+    manifest: Annotated[Path, typer.Argument(help="A manifest, e.g. weights/gendet/data.csv.")],
+    out: Annotated[Path, typer.Option(help="The data set's folder; what is there is kept.")],
+    repositories: Annotated[
+        Path | None,
+        typer.Option(help="Bare git repositories, owner+name [default: OUT/repositories].", show_default=False),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where repositories are fetched from.")] = "https://github.com",
+    open_set: Annotated[
+        Path | None, typer.Option(envvar="GENDET_DATA", help="The gendet open set.", show_default=False)
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")] = False,
+) -> ExitCode:
+    """Fetch the pictures that a manifest names, by git and apt; each is checked by its hash, nothing is run.
+
+    Train on the folder by --dataset open-set --data-root OUT. OUT/missing.csv names what could not be had: exit code 3.
+    """
+    from gendet_cli.collect import collect
+    from gendet_cli.data.sources import read_manifest
+
+    entries = read_manifest(manifest)
+    with progress_on_stderr(quiet=quiet) as progress:
+        missing = collect(
+            entries,
+            out,
+            host=host,
+            repositories=repositories or out / "repositories",
+            open_set=open_set,
+            progress=progress,
+        )
+    if not quiet:
+        text = f"{out / 'index.csv'}: {len(entries) - len(missing)} pictures; {out / 'missing.csv'}: {len(missing)}"
+        stderr().print(text, markup=False)
+    return ExitCode.UNDECIDED if missing else ExitCode.CLEAR
 
 
 def _write(path: Path, values: Any) -> None:

@@ -92,7 +92,7 @@ def _require_known(transforms: Sequence[str]) -> None:
     if wrong:
         raise SettingsError(
             f"unknown transform: {', '.join(wrong)}",
-            hint="use raw, aligned, web, hard, training:N, lr-N, jpeg-N, blur-N or centre-N",
+            hint="use raw, aligned, web, hard, training:N, wide:N, lr-N, jpeg-N, blur-N or centre-N",
         )
 
 

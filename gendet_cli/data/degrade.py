@@ -19,6 +19,15 @@ SHRINK_PROBABILITY = 0.6
 SHRINK_RANGE = (0.5, 1.0)
 TRAIN_JPEG_RANGE = (50, 96)
 ALIGN_JPEG_RANGE = (60, 95)
+WIDE_TWICE_PROBABILITY = 0.4
+WIDE_CROP_PROBABILITY = 0.3
+WIDE_AREA_RANGE = (0.3, 1.0)
+WIDE_SHRINK_PROBABILITY = 0.6
+WIDE_SIDE_PX = 224
+WIDE_BLUR_PROBABILITY = 0.15
+WIDE_SIGMA_RANGE = (0.0, 1.5)
+WIDE_WEBP_PROBABILITY = 0.15
+WIDE_QUALITY_RANGE = (40, 95)
 CNNDET_SIGMA_RANGE = (0.0, 3.0)
 CNNDET_JPEG_RANGE = (30, 100)
 FLIP_PROBABILITY = 0.5
@@ -29,12 +38,12 @@ HARD_SIGMA_RANGE = (0.0, 1.5)
 HARD_JPEG_RANGE = (40, 60)
 
 
-def recompress(image: Image.Image, quality: int) -> Image.Image:
-    """The picture after one JPEG save at ``quality`` (1 to 95 and above), Pillow's default tables."""
+def recompress(image: Image.Image, quality: int, format_: str = "JPEG") -> Image.Image:
+    """The picture after one lossy save at ``quality`` (1 to 95 and above), Pillow's default tables."""
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=quality)
+    image.save(buffer, format_, quality=quality)
     buffer.seek(0)
-    with Image.open(buffer, formats=["JPEG"]) as saved:
+    with Image.open(buffer, formats=[format_]) as saved:
         return saved.convert("RGB")
 
 
@@ -66,12 +75,35 @@ def hard(image: Image.Image, sha256: str) -> Image.Image:
     """The tier *hard*: aligned, then a crop of the same aspect anywhere in the picture, blur, a strong JPEG save."""
     draw = random.Random(sha256)
     image = recompress(image, draw.randint(*ALIGN_JPEG_RANGE))
-    side = draw.uniform(*HARD_AREA_RANGE) ** 0.5
-    width_px, height_px = (max(1, round(length * side)) for length in image.size)
-    left, top = draw.randint(0, image.width - width_px), draw.randint(0, image.height - height_px)
-    image = image.crop((left, top, left + width_px, top + height_px))
+    image = _part(image, draw.uniform(*HARD_AREA_RANGE), draw)
     image = image.filter(ImageFilter.GaussianBlur(draw.uniform(*HARD_SIGMA_RANGE)))
     return recompress(image, draw.randint(*HARD_JPEG_RANGE))
+
+
+def _part(image: Image.Image, area: float, draw: random.Random) -> Image.Image:
+    """A crop of ``area`` (0 to 1) of the picture and of its aspect, anywhere in it."""
+    width_px, height_px = (max(1, round(length * area**0.5)) for length in image.size)
+    left, top = draw.randint(0, image.width - width_px), draw.randint(0, image.height - height_px)
+    return image.crop((left, top, left + width_px, top + height_px))
+
+
+def wide_copy(image: Image.Image, sha256: str, copy: int) -> Image.Image:
+    """The ``copy``-th wide training view: what a picture may go through on its way, once or twice.
+
+    Perhaps a crop, perhaps shrunk to a shorter side anywhere (log-uniform) between its own and 224 px, perhaps blurred,
+    then a JPEG or WebP save. The same rule for both classes; pictures of 12 megapixels and of 300 px come to overlap.
+    """
+    draw = random.Random(f"{sha256}:wide:{copy}")
+    for _ in range(2 if draw.random() < WIDE_TWICE_PROBABILITY else 1):
+        if draw.random() < WIDE_CROP_PROBABILITY:
+            image = _part(image, draw.uniform(*WIDE_AREA_RANGE), draw)
+        if draw.random() < WIDE_SHRINK_PROBABILITY and min(image.size) > WIDE_SIDE_PX:
+            image = shrink(image, (WIDE_SIDE_PX / min(image.size)) ** draw.random())
+        if draw.random() < WIDE_BLUR_PROBABILITY:
+            image = image.filter(ImageFilter.GaussianBlur(draw.uniform(*WIDE_SIGMA_RANGE)))
+        format_ = "WEBP" if draw.random() < WIDE_WEBP_PROBABILITY else "JPEG"
+        image = recompress(image, draw.randint(*WIDE_QUALITY_RANGE), format_)
+    return image
 
 
 def low_resolution(image: Image.Image, sha256: str, side_px: int) -> Image.Image:
@@ -146,8 +178,8 @@ BY_STRENGTH: dict[str, Callable[[Image.Image, str, int], Image.Image]] = {
 def transform(name: str) -> Transform:
     """The transform called ``name``; names joined by ``+`` are applied one after the other.
 
-    ``raw``, ``aligned``, ``web``, ``hard``, ``training:<copy>``, ``lr-<side>``, ``jpeg-<quality>``, ``blur-<sigma>``,
-    ``centre-<side>``, and for end-to-end training ``cnndet-<p>:<epoch>`` and ``crop-<size>:<epoch>``.
+    ``raw``, ``aligned``, ``web``, ``hard``, ``training:<copy>``, ``wide:<copy>``, ``lr-<side>``, ``jpeg-<quality>``,
+    ``blur-<sigma>``, ``centre-<side>``, and for end-to-end training ``cnndet-<p>:<epoch>`` and ``crop-<size>:<epoch>``.
 
     Raises:
         KeyError: for another name.
@@ -167,6 +199,8 @@ def _step(name: str) -> Transform:
     family, _, strength = kind.partition("-")
     if kind == "training":
         return partial(training_copy, copy=int(number))
+    if kind == "wide":
+        return partial(wide_copy, copy=int(number))
     if family == "cnndet":
         return partial(cnndet, p=float(strength), epoch=int(number))
     if family == "crop":
@@ -183,6 +217,13 @@ def recipe(name: str) -> dict[str, Any]:
     constants: dict[str, dict[str, Any]] = {
         "aligned": aligned,
         "training": {"shrink_p": SHRINK_PROBABILITY, "shrink": SHRINK_RANGE, "jpeg": TRAIN_JPEG_RANGE},
+        "wide": {
+            "twice_p": WIDE_TWICE_PROBABILITY,
+            "crop": (WIDE_CROP_PROBABILITY, WIDE_AREA_RANGE),
+            "shrink": (WIDE_SHRINK_PROBABILITY, WIDE_SIDE_PX),
+            "blur": (WIDE_BLUR_PROBABILITY, WIDE_SIGMA_RANGE),
+            "save": (WIDE_WEBP_PROBABILITY, WIDE_QUALITY_RANGE),
+        },
         "web": {**aligned, "shrink": WEB_SHRINK_RANGE, "last_jpeg": WEB_JPEG_RANGE},
         "hard": {**aligned, "area": HARD_AREA_RANGE, "sigma_px": HARD_SIGMA_RANGE, "last_jpeg": HARD_JPEG_RANGE},
     }
