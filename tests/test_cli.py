@@ -38,7 +38,19 @@ def test_version() -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["", "scan", "train", "features", "data check", "data audit", "evaluate", "compare", "export-onnx", "plugins"],
+    [
+        "",
+        "scan",
+        "train",
+        "features",
+        "data check",
+        "data audit",
+        "data fetch",
+        "evaluate",
+        "compare",
+        "export-onnx",
+        "plugins",
+    ],
 )
 def test_help_in_the_readme_is_the_real_one(command: str) -> None:
     arguments = [*command.split(), "--help"]
