@@ -105,10 +105,14 @@ def _store(entry: Entry, data: bytes | None, out: Path) -> str:
         return "no such file there"
     if hashlib.sha256(data).hexdigest() != entry.sha256:
         return "the file there is another"
+    try:
+        data = _cut(data, entry.box) if entry.box else data
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return f"no picture to cut: {error}"
     target = _place(entry, out)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(".partial")
-    partial.write_bytes(_cut(data, entry.box) if entry.box else data)
+    partial.write_bytes(data)
     os.replace(partial, target)
     return ""
 

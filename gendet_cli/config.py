@@ -6,6 +6,7 @@ import importlib.resources
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,20 @@ def read_training_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path}: {error}", hint="name a TOML file; README shows one") from error
 
 
+def _presets() -> Traversable:
+    return importlib.resources.files("gendet_cli") / "presets"
+
+
+def presets() -> list[str]:
+    """The names of the presets that ship."""
+    return sorted(e.name.removesuffix(".toml") for e in _presets().iterdir() if e.name.endswith(".toml"))
+
+
 def read_preset(name: str) -> dict[str, Any]:
     """The values of a preset that ships. Raises SettingsError if there is none of this name."""
-    folder = importlib.resources.files("gendet_cli") / "presets"
-    known = sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
-    if name not in known:
-        raise SettingsError(f"unknown preset {name!r}", hint=f"known: {', '.join(known)}")
-    return tomllib.loads((folder / f"{name}.toml").read_text(encoding="utf-8"))
+    if name not in presets():
+        raise SettingsError(f"unknown preset {name!r}", hint=f"known: {', '.join(presets())}")
+    return tomllib.loads((_presets() / f"{name}.toml").read_text(encoding="utf-8"))
 
 
 def _all_text(key: str, value: Any) -> bool:

@@ -188,9 +188,14 @@ def _scores(
     skipped: Callable[[Record, str], None],
 ) -> dict[str, tuple[float, float]]:
     """By sha256 of the file: discrepancy (NaN for methods without a student) and logit."""
-    once = list({digest: record for record, digest in readable}.values())
     features = features_of(
-        once, one.backbone, transform, settings.features, workers=settings.workers, progress=progress, skipped=skipped
+        [record for record, _ in readable],
+        one.backbone,
+        transform,
+        settings.features,
+        workers=settings.workers,
+        progress=progress,
+        skipped=skipped,
     )
     discrepancy, logit = outputs_of(one.head, features.x)
     if not one.manifest.values["has_discrepancy"]:

@@ -58,9 +58,24 @@ def features_of(
         wait()
     known = store.known()
     wait()  # nobody writes before everybody has looked
-    missing = [(record, digest) for digest, record in {d: r for r, d in readable}.items() if digest not in known]
-    store.add(computed(missing[rank::processes], backbone, transform, workers, progress, skipped))
+    twins: dict[str, list[Record]] = {}
+    for record, digest in readable:
+        twins.setdefault(digest, []).append(record)
+    missing = [(records[0], digest) for digest, records in twins.items() if digest not in known]
+    digest_of = dict(missing)
+    told: set[str] = set()
+
+    def all_skipped(record: Record, reason: str) -> None:
+        told.add(digest_of[record])
+        for twin in twins[digest_of[record]]:
+            skipped(twin, reason)
+
+    store.add(computed(missing[rank::processes], backbone, transform, workers, progress, all_skipped))
     wait()
+    if processes > 1 and rank == 0:  # the others' words are not heard
+        there = store.known() | told
+        for record in (record for _, digest in missing if digest not in there for record in twins[digest]):
+            skipped(record, "could not be read by another process; `gendet data check` says why")
     return store.read(readable)
 
 

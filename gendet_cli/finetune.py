@@ -58,6 +58,8 @@ def finetune(
 
     if parallel.place()[1] > 1:
         raise SettingsError(f"{spec.name} trains in one process", hint="run it without torchrun")
+    if settings.tensorboard:
+        raise SettingsError(f"{spec.name} writes no log of its training", hint="leave --tensorboard out")
     device, pixels = _pixels(spec, chosen, settings, registry, note)
     work = settings.out / "work"
     prepare_folder(settings, work)

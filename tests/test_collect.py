@@ -100,6 +100,7 @@ def test_pictures_come_whole_or_cut_and_what_is_missing_is_named(host: tuple[Pat
         ({"repository": "debian:-o=x", "commit": "1"}, "repository"),
         ({"commit": "HEAD"}, "repository"),
         ({"path": "../x"}, "path"),
+        ({"path": "/etc/hostname"}, "path"),
         ({"path": "a\nb"}, "path"),
         ({"box": "1,2,3"}, "box"),
         ({"label": "real?"}, "label"),

@@ -83,7 +83,7 @@ def test_the_same_pictures_on_both_sides_are_refused(table: Path, capsys) -> Non
     sides = ["--real", str(table.parent / "real"), "--fake", str(table.parent / "fake")]
     code = main(["compare", "--dataset", "folders", *sides, "--features", str(table.parent / "f"), "-q"])
     assert code == 2
-    assert "trained on and measured" in capsys.readouterr().err
+    assert "the same as files trained on" in capsys.readouterr().err
 
 
 def test_the_table_fits_80_columns(capsys, monkeypatch) -> None:

@@ -31,7 +31,7 @@ from gendet_cli.detector.files import sha256_of
 from gendet_cli.errors import ReportError, SettingsError
 from gendet_cli.evaluation.bootstrap import Weighted, multiplicities, units
 from gendet_cli.evaluation.metrics import best_threshold, paired_difference, separation, set_figures, tpr_at_fpr
-from gendet_cli.evaluation.paper import TITLES, plain_name, published, sweep_pairs
+from gendet_cli.evaluation.paper import TITLES, beside, plain_name, published, sweep_pairs
 from gendet_cli.evaluation.predictions import SCHEMA, read_predictions
 from gendet_cli.evaluation.protocols import PROTOCOLS, Condition, Protocol, kept, read_protocol
 from gendet_cli.evaluation.thresholds import thresholds_of
@@ -292,6 +292,11 @@ def test_sweep_trains_a_detector_a_pair(
     models = {path.parent.name: path.stat().st_mtime_ns for path in out.rglob("detector.json")}
     evaluated(out, store, *sweep)  # what is trained is not trained again
     assert {path.parent.name: path.stat().st_mtime_ns for path in out.rglob("detector.json")} == models
+    extra = tmp_path / "real" / "a" / "more.png"
+    Image.fromarray(pixels).save(extra)
+    assert main(["evaluate", *sweep, "--features", str(store), "--out", str(out), "-q"]) == 2
+    assert "other data" in capsys.readouterr().err
+    extra.unlink()
     config.write_text(config.read_text(encoding="utf-8").replace("rotations = 1", "rotations = 2"), encoding="utf-8")
     capsys.readouterr()
     assert main(["evaluate", *sweep, "--features", str(store), "--out", str(out), "-q"]) == 2
@@ -661,6 +666,22 @@ def test_published_means_are_the_means(table: str) -> None:
     for method, row in published(table).items():
         mean = row.pop("mAP") if "mAP" in row else row.pop("avg_acc")
         assert np.mean(list(row.values())) == pytest.approx(mean, abs=0.35), method
+
+
+def test_a_mean_beside_the_paper_is_over_the_papers_sets_alone() -> None:
+    names = [name for name in published("table3_genimage_acc")["GenDet"] if name != "avg_acc"]
+
+    def one(value: float) -> dict[str, Any]:
+        return {"auc": {"value": value}, "thresholds": {"0.5": {"accuracy": {"value": value}}}}
+
+    sets = {**{name: one(1.0) for name in names}, "another": one(0.0)}
+    result = {"condition": "raw", "detector": "d", "sets": sets, "mean": one(0.5)}
+    figures = {"protocol": "genimage", "headline": "raw", "split": "val", "results": [result], "conditions": []}
+    (table,) = beside(figures)
+    assert table["ours"]["d"]["avg_acc"] == 100
+    del sets[names[0]]
+    assert beside(figures)[0]["ours"]["d"]["avg_acc"] is None
+    assert beside({**figures, "headline": "web"}) == beside({**figures, "split": "train"}) == []
 
 
 def test_every_set_finds_its_column_in_the_paper() -> None:

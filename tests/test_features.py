@@ -101,6 +101,35 @@ def test_verify_of_a_store_that_is_not_there_makes_none(records: list[Record], t
     assert not (tmp_path / "nothing").exists()
 
 
+def test_every_one_of_equal_files_that_cannot_be_read_is_told(records: list[Record], tmp_path: Path) -> None:
+    empty = [Record(tmp_path / f"empty{number}.jpg", "fake", "g", "train") for number in range(3)]
+    for record in empty:
+        record.path.write_bytes(b"")
+    told: list[Record] = []
+    features_of(
+        [*records, *empty],
+        Colours(),
+        "raw",
+        tmp_path / "e",
+        workers=1,
+        progress=lambda *_: None,
+        skipped=lambda record, _: told.append(record),
+    )
+    assert told == empty
+    told.clear()
+    features_of(
+        [*records, *empty],
+        Colours(),
+        "raw",
+        tmp_path / "f",
+        workers=1,
+        progress=lambda *_: None,
+        skipped=lambda record, _: told.append(record),
+        share=(0, 4),  # the others' words are not heard, so the first tells what is missing in the end
+    )
+    assert set(told) >= set(empty)
+
+
 def test_hashes_are_remembered_until_the_file_changes(tmp_path: Path) -> None:
     file = tmp_path / "a.bin"
     file.write_bytes(b"one")

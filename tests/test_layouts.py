@@ -50,6 +50,16 @@ def test_genimage_whole(trees: Path, split: str) -> None:
     assert {r.group for r in only} == {"imagenet_ai_0419_sdv4", "nature/imagenet_ai_0419_sdv4"}
 
 
+def test_a_generator_without_its_validation_part_is_an_error(tmp_path: Path) -> None:
+    for folder, splits in (("imagenet_ai_0419_sdv4", ("train", "val")), ("imagenet_midjourney", ("train",))):
+        for split in splits:
+            for name in ("ai", "nature"):
+                picture(tmp_path / folder / split / name / "0.png")
+    assert len(read_layout("genimage", Places(tmp_path), "train")) == 4
+    with pytest.raises(SettingsError, match="imagenet_midjourney: no folder val"):
+        read_layout("genimage", Places(tmp_path), "val")
+
+
 @needs_data
 def test_universalfakedetect_whole(trees: Path) -> None:
     places = Places(trees / "ufd")

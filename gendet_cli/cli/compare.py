@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,6 +26,7 @@ from gendet_cli.cli.options import (
     Workers,
     places_of,
 )
+from gendet_cli.config import presets, read_preset
 from gendet_cli.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
@@ -95,6 +96,23 @@ def compare(
     return ExitCode.CLEAR
 
 
+def _sides(
+    dataset: str, places: Any, splits: tuple[str, str], note: Callable[[str], None]
+) -> tuple[list[Record], list[Record]]:
+    """What is trained on, by the data set's preset if it has one, and what is measured, by its protocol."""
+    from gendet_cli.data.layouts import each_once, read_layout
+    from gendet_cli.evaluation.protocols import PROTOCOLS, kept
+
+    subsets = read_preset(dataset).get("subsets", []) if dataset in presets() else []
+    known, unseen = read_layout(dataset, places, splits[0], subsets), read_layout(dataset, places, splits[1])
+    if subsets:
+        note(f"trained on {', '.join(subsets)}, as in the preset {dataset}")
+    if dataset in PROTOCOLS:
+        unseen = kept(unseen, PROTOCOLS[dataset], 0)
+    # sets are pooled here, so a photograph that several of them share counts once
+    return known, each_once([replace(record, subset="") for record in unseen], note)
+
+
 def _tested(dataset: str) -> str:
     """The split that the data set's own protocol measures."""
     from gendet_cli.evaluation.protocols import PROTOCOLS
@@ -116,7 +134,6 @@ def _compared(
     from gendet_cli.audit import leak_warning
     from gendet_cli.compare import Data, lines, train_all, write
     from gendet_cli.config import TrainSettings
-    from gendet_cli.data.layouts import each_once, read_layout
     from gendet_cli.detector.backbones import backbone_on
     from gendet_cli.features import features_of
     from gendet_cli.plugin.registry import Registry
@@ -141,18 +158,16 @@ def _compared(
             )
 
         names = [f"training:{copy}" for copy in range(o["copies"])] or ["raw"]
-        known, unseen = (read_layout(o["dataset"], o["places"], split) for split in o["splits"])
-        unseen = each_once(unseen, note)
-        if both := {record.path for record in known} & {record.path for record in unseen}:
-            raise SettingsError(
-                f"{len(both)} pictures are trained on and measured",
-                hint="name two splits, or use a layout that has them",
-            )
+        known, unseen = _sides(o["dataset"], o["places"], o["splits"], note)
         if leak := leak_warning(unseen):
             note(leak)
         train, test = [views(known, name) for name in names], views(unseen, o["transform"])
         if same := sorted({record.group for record in known} & {record.group for record in unseen}):
             note(f"sources of these names are on both sides: {', '.join(same)}")
+        if twice := set(train[0].sha256) & set(test.sha256):
+            raise SettingsError(
+                f"{len(twice)} measured files are the same as files trained on", hint="`gendet data check` names them"
+            )
         settings = TrainSettings("", o["backbone"], 0, Path(), o["features"], o["device"], o["workers"])
         settings = replace(settings, allow_network=o["allow_network"])
         data = Data(train, test, (known, unseen), o["transform"], settings)

@@ -65,7 +65,7 @@ def evaluate(
         typer.Option(help="Folder for predictions, figures, plots and report.html.", show_default=False),
     ] = None,
     plots: Annotated[bool, typer.Option(help="Plots in OUT (matplotlib, the extra `plots`).")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap, and of the pictures drawn.")] = 0,
     features: FeatureStore = Path("runs/features"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
     workers: Workers = 1,
@@ -171,7 +171,10 @@ def _predict(
     if protocol.validation_split and own:
         if tested == protocol.validation_split:
             raise SettingsError(f"split {tested} is the one thresholds are chosen on", hint="test another --split")
-        records += kept(read_layout(layout, places, protocol.validation_split), protocol, settings.seed)
+        try:
+            records += kept(read_layout(layout, places, protocol.validation_split), protocol, settings.seed)
+        except SettingsError as error:
+            note(f"no split to choose thresholds on: {error.message}")
     if leak:
         note(leak)
     return predict(

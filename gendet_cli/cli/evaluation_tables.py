@@ -36,7 +36,10 @@ def heading(figures: Mapping[str, Any], identity: str) -> str:
     pictures = ", ".join(f"{count} {label}" for label, count in counts.items())
     left_out = f", {len(figures['unreadable'])} left out" if figures["unreadable"] else ""
     where = f"{figures['protocol']} on {figures['dataset']} {figures['split']}: {pictures}{left_out}"
-    return f"\n{identity}, {where}\n95% intervals: bootstrap over whole sources, seed {figures['bootstrap']['seed']}"
+    from_scratch = figures["detectors"][identity]["training"].get("pretrained") is False
+    scratch = ", trained from scratch" if from_scratch else ""
+    intervals = "95% intervals: bootstrap over whole sources (a side with one: over its pictures)"
+    return f"\n{identity}{scratch}, {where}\n{intervals}, seed {figures['bootstrap']['seed']}"
 
 
 def _grid(*columns: str) -> Table:

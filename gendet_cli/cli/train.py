@@ -63,8 +63,8 @@ def train(
 ) -> ExitCode:
     """Train a detector: features once, heads out of fold for thresholds and calibration, then the head that is kept.
 
-    Options win over --config, which wins over --preset. OUT/log has a CSV file a head. Under torchrun several processes
-    share the work.
+    Options win over --config, which wins over --preset. OUT/log has a CSV file a head on stored features. Under
+    torchrun several processes share the work.
     """
     given = {
         "dataset": dataset,

@@ -74,10 +74,17 @@ def _genimage(places: Places, split: str) -> list[Record]:
 def _generators(root: Path, split: str) -> Iterator[Path]:
     """Folders that have the split, directly below ``root`` or one deeper, where an archive was unpacked in its own."""
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        if (folder / split).is_dir():
-            yield folder
-        else:
-            yield from sorted(path.parent for path in folder.glob(f"*/{split}") if path.is_dir())
+        inner = folder if _has_splits(folder) else next(filter(_has_splits, sorted(folder.glob("*/"))), None)
+        if inner is None:
+            continue
+        if (inner / split).is_dir():
+            yield inner
+        elif split == "val":  # many have only the validation part of a generator, none only the part for training
+            raise SettingsError(f"{inner}: no folder {split}; {listing(inner)}", hint=f"expected {GENIMAGE_TREE}")
+
+
+def _has_splits(folder: Path) -> bool:
+    return any((folder / split).is_dir() for split in ("train", "val"))
 
 
 def _universalfakedetect(places: Places, split: str) -> list[Record]:

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gendet_cli.data.layouts import LABELS, Label
 from gendet_cli.errors import SettingsError
@@ -88,7 +89,7 @@ def _entry(row: dict[str, str], where: str) -> Entry:
         "repository": _is_known_place(row["repository"] or "", row["commit"] or ""),
         "sha256": bool(re.fullmatch(r"[0-9a-f]{64}", row["sha256"] or "")),
         "label": row["label"] in LABELS,
-        "path": bool(row["path"]) and "\n" not in row["path"] and ".." not in Path(row["path"]).parts,
+        "path": bool(row["path"]) and "\n" not in row["path"] and _is_inside(row["path"]),
         "box": bool(box) or not row["box"],
         "split": bool(re.fullmatch(r"[a-z0-9-]+", row["split"] or "")),
     }
@@ -96,6 +97,10 @@ def _entry(row: dict[str, str], where: str) -> Entry:
         raise SettingsError(f"{where}: wrong {', '.join(wrong)}", hint="correct the manifest")
     values = {name: row[name] for name in COLUMNS}
     return Entry(**{**values, "box": box})  # type: ignore[arg-type]
+
+
+def _is_inside(path: str) -> bool:
+    return not Path(path).is_absolute() and ".." not in Path(path).parts
 
 
 def _is_known_place(repository: str, commit: str) -> bool:
@@ -167,9 +172,12 @@ def package_files(entries: Iterable[Entry]) -> Iterator[tuple[Entry, bytes | Non
 
 
 def _run(command: list[str], cwd: str | None = None) -> None:
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    alone: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "start_new_session": True,
+    }  # no terminal to ask for a password
     try:
-        done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, timeout=TIMEOUT_S, check=False)
+        done = subprocess.run(command, cwd=cwd, capture_output=True, timeout=TIMEOUT_S, check=False, **alone)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UnavailableError(str(error)) from error
     if done.returncode:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 METADATA_KEY = "gendet"
 LOGIT_DECIMALS = 4
+ROWS_AT_ONCE = 8192
 Views = tuple["Float32Array", ...]
 
 
@@ -189,10 +190,14 @@ def torch_module(folder: Path, manifest: Manifest, registry: Registry) -> Any:
     return head
 
 
-def outputs_of(head: Any, x: Any, rows: int = 8192) -> tuple[Any, Any]:
-    """(mean discrepancy, logit), float64 (N,), of features (N, D), read ``rows`` at a time, by a torch head."""
+def outputs_of(head: Any, x: Any) -> tuple[Any, Any]:
+    """(mean discrepancy, logit), float64 (N,), of features (N, D), by a torch head.
+
+    Rows are read :data:`ROWS_AT_ONCE` at a time, or as the head's own ``rows_at_once`` says.
+    """
     import torch
 
+    rows = getattr(head, "rows_at_once", ROWS_AT_ONCE)
     with torch.inference_mode():
         parts = [head(torch.from_numpy(x[start : start + rows])) for start in range(0, len(x), rows)]
     discrepancy, logit = (torch.cat(column).numpy().astype(np.float64) for column in zip(*parts, strict=True))

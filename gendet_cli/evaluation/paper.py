@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.resources
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gendet_cli.evaluation.protocols import PROTOCOLS, PaperTable
@@ -63,7 +63,8 @@ def beside(figures: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     protocol = PROTOCOLS.get(figures["protocol"])
     tables = []
-    for table in protocol.tables if protocol else ():
+    same = protocol and (figures["headline"], figures["split"]) == (protocol.headline, protocol.split)
+    for table in protocol.tables if protocol and same else ():  # another condition or split stands beside nothing
         theirs = published(table.file)
         names = list(next(iter(theirs.values())))
         rows = _sweep(figures) if table.file == SWEEP else _ours(figures, table, names)
@@ -82,9 +83,7 @@ def _ours(figures: Mapping[str, Any], table: PaperTable, names: list[str]) -> di
                 name = f"{result['detector']}, {result['condition'].removeprefix(f'{degradation}, ')}"
                 rows.setdefault(name, dict.fromkeys(names))[degradation] = _percent(result["mean"], table)
         for row in rows.values():
-            values = [row[name] for name in names if name not in MEANS]
-            known = [value for value in values if value is not None]
-            row["avg_acc"] = sum(known) / len(known) if len(known) == len(values) else None
+            row["avg_acc"] = _mean([row[name] for name in names if name not in MEANS])
         return rows
     for result in figures["results"]:
         if result["condition"] == figures["headline"]:
@@ -93,9 +92,14 @@ def _ours(figures: Mapping[str, Any], table: PaperTable, names: list[str]) -> di
                 name: _percent(found[plain_name(name)], table) if plain_name(name) in found else None for name in names
             }
             mean = next(name for name in names if name in MEANS)
-            complete = all(value is not None for name, value in row.items() if name not in MEANS)
-            rows[result["detector"]] = {**row, mean: _percent(result["mean"], table) if complete else None}
+            rows[result["detector"]] = {**row, mean: _mean([row[name] for name in names if name not in MEANS])}
     return rows
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """Over the paper's own sets, all of them, and no other that is there; else none."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _sweep(figures: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
@@ -104,9 +108,14 @@ def _sweep(figures: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
         settings = figures["detectors"][result["detector"]]["settings"]
         if result["condition"] == figures["headline"] and {"margin", "alpha"} <= settings.keys():
             name = sweep_name(settings["margin"], settings["alpha"])
+            of_set = {plain_name(name): values for name, values in result["sets"].items() if "auc" in values}
+            paper_sets = [
+                plain_name(name) for name in next(iter(published("table1_ufd_ap").values())) if name not in MEANS
+            ]
+            found = [of_set.get(name) for name in paper_sets]
             rows[f"{name} ({result['detector']})"] = {
-                "avg_acc": 100 * result["mean"]["thresholds"]["oracle"]["accuracy"]["value"],
-                "mAP": 100 * result["mean"]["average_precision"]["value"],
+                "avg_acc": _mean([v and 100 * v["thresholds"]["oracle"]["accuracy"]["value"] for v in found]),
+                "mAP": _mean([v and 100 * v["average_precision"]["value"] for v in found]),
             }
     return rows
 

@@ -95,7 +95,9 @@ def train_network(fit: PixelFit, transform: Callable[[int], str]) -> None:
     head = fit.head.requires_grad_(True).to(fit.device).to(memory_format=LAYOUT)
     optimizer = _optimizer(head, s)
     state = fit.checkpoint, {"head": head}, {"head": optimizer}
-    identity = json.dumps([repr(s), fit.seed, fit.data_sha256, [transform(epoch) for epoch in range(s.epochs)]])
+    plan = [transform(epoch) for epoch in range(s.epochs)]
+    shapes = [[name, list(tensor.shape)] for name, tensor in head.state_dict().items()]
+    identity = json.dumps([repr(s), fit.seed, fit.data_sha256, plan, shapes])
     for epoch in range(load_checkpoint(*state, identity), s.epochs):
         _epoch(fit, head.train(), optimizer, epoch, transform(epoch))
         save_checkpoint(*state, epoch + 1, identity)

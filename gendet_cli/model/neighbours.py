@@ -67,6 +67,11 @@ class NeighbourHead(nn.Module):
                 raise ValueError(f"{len(rows)} {name} features, fewer than k = {self.k}")
             setattr(self, name, rows)
 
+    @property
+    def rows_at_once(self) -> int:
+        """How many features to hand over together, so that their similarities to what is stored take 256 MiB."""
+        return max(1, (64 << 20) // max(1, len(self.real), len(self.fake)))
+
     def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
         for name in ("real", "fake"):
             if prefix + name in state_dict:

@@ -241,12 +241,16 @@ class Run:
 def _batches(fit: Fit, rows: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """Features (B, D) and is_fake (B,), shuffled by torch's current seed; a window's last batch may be smaller.
 
-    Blocks of neighbouring rows are drawn at random until :data:`WINDOW_BYTES` are full, and shuffled row by row: a set
-    that fits is shuffled whole, a larger one is read once an epoch, in long stretches, in flat memory.
+    Blocks of neighbouring rows are drawn at random into windows of at most :data:`WINDOW_BYTES`, and shuffled row by
+    row: a set that fits is shuffled whole, a larger one is read once an epoch, in long stretches, in flat memory. Data
+    sets list one class after the other, so every window has its share of the blocks of each.
     """
     blocks = torch.split(rows, BLOCK_ROWS)
-    fitting = max(1, WINDOW_BYTES // (4 * fit.x.shape[1] * BLOCK_ROWS))
-    for window in torch.split(torch.randperm(len(blocks)), fitting):
+    windows = -(-len(blocks) // max(1, WINDOW_BYTES // (4 * fit.x.shape[1] * BLOCK_ROWS)))
+    order = torch.randperm(len(blocks))
+    mostly_fake = torch.stack([fit.is_fake[block].mean() > 0.5 for block in blocks])[order]
+    sides = [torch.tensor_split(order[side], windows) for side in (mostly_fake, ~mostly_fake)]
+    for window in map(torch.cat, zip(*sides, strict=True)):
         kept = torch.cat([blocks[number] for number in window.sort().values])
         x, is_fake = fit.x[kept], fit.is_fake[kept]  # (K, D), (K,)
         for batch in torch.split(torch.randperm(len(kept)), size):
