@@ -65,7 +65,14 @@ def evaluate(
         typer.Option(help="Folder for predictions, figures, plots and report.html.", show_default=False),
     ] = None,
     plots: Annotated[bool, typer.Option(help="Plots in OUT (matplotlib, the extra `plots`).")] = True,
-    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap, and of the pictures drawn.")] = 0,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Of the bootstrap, and of the pictures drawn [default: 0; --from: as it was].",
+            show_default=False,
+        ),
+    ] = None,
     features: FeatureStore = Path("runs/features"),
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N; of the backbone.")] = "auto",
     workers: Workers = 1,
@@ -87,7 +94,7 @@ def evaluate(
         if from_ is not None:
             predictions = read_predictions(from_)
         else:
-            settings = EvaluateSettings(features, seed, device, workers, allow_network)
+            settings = EvaluateSettings(features, seed or 0, device, workers, allow_network)
             chosen = _protocol(protocol, dataset, condition or [])
             layout = dataset or chosen.layout
             places = places_of(layout, data_root, real, fake, table)
@@ -95,7 +102,7 @@ def evaluate(
             if chosen.name == "sweep" and not detector:
                 detectors = _train_sweep(layout, places, config, out, settings, progress)
             predictions = _predict(chosen, layout, split, places, detectors, settings, progress)
-        figures = figures_of(predictions, seed, progress)
+        figures = figures_of(predictions, predictions.about["seed"] if seed is None else seed, progress)
         paper = beside(figures)
         written = write(out, predictions, figures, paper, plots=plots) if out else []
     console = Console(highlight=False)
