@@ -1,15 +1,18 @@
 """``gendet compare``: both kinds of methods on the same pictures; the table again from its file, and by hand."""
 
+import os
 import shutil
 from pathlib import Path
 
+import miniature
 import numpy as np
 import pytest
 from PIL import Image
 
 from gendet_cli.cli import main
-from gendet_cli.cli.compare import _show
+from gendet_cli.cli.compare import _show, _sides
 from gendet_cli.compare import Run, lines, read
+from gendet_cli.data.layouts import Places
 from gendet_cli.errors import SettingsError
 
 SAMPLES = sorted((Path(__file__).parent.parent / "samples").glob("*.jpg"))[:6]
@@ -84,6 +87,21 @@ def test_the_same_pictures_on_both_sides_are_refused(table: Path, capsys) -> Non
     code = main(["compare", "--dataset", "folders", *sides, "--features", str(table.parent / "f"), "-q"])
     assert code == 2
     assert "the same as files trained on" in capsys.readouterr().err
+
+
+@pytest.mark.skipif("GENDET_DATA" not in os.environ, reason="GENDET_DATA is not set: no gendet open set")
+def test_a_benchmark_is_trained_on_its_presets_subsets_and_each_photograph_counts_once(tmp_path: Path) -> None:
+    miniature.genimage(tmp_path / "genimage", 1)
+    miniature.universalfakedetect(tmp_path / "ufd", 1)
+    told: list[str] = []
+    known, unseen = _sides("genimage", Places(tmp_path / "genimage"), ("train", "val"), told.append)
+    assert {record.group for record in known} == {"imagenet_ai_0419_sdv4", "nature/imagenet_ai_0419_sdv4"}
+    assert len({record.group for record in unseen if record.label == "fake"}) == 8
+    assert "SD V1.4" in told[0]
+    _, unseen = _sides("universalfakedetect", Places(tmp_path / "ufd"), ("train", "test"), told.append)
+    paths = [record.path for record in unseen]
+    assert len(paths) == len(set(paths))
+    assert "each picture counts once" in told[-1]
 
 
 def test_the_table_fits_80_columns(capsys, monkeypatch) -> None:
